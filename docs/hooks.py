@@ -1,0 +1,70 @@
+"""What the site adds to MkDocs: formulas and doctests in the modules' documentation, and formulas as MathML.
+
+MathML is made while building, so a page needs neither scripts nor a network to show its formulas.
+"""
+
+import html
+import importlib
+import re
+from typing import Any
+
+import griffe
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+
+# What pymdownx.arithmatex (generic) leaves for `$…$` and for `$$…$$`.
+INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
+BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
+# A doctest: from its first prompt to the next empty line.
+DOCTEST = re.compile(r"^( *)>>> .*(?:\n *\S.*)*", re.MULTILINE)
+PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
+
+
+def mathml(latex: str, display: str) -> str:
+    """`latex` as MathML; raises ValueError on a command that would reach the page as raw text."""
+    latex = latex.strip().replace("{aligned}", "{align*}")  # the converter knows only the latter
+    converted = convert(latex, display=display)
+    if 'linebreak="newline"' in converted:  # browsers break no line there: rows of an array instead
+        converted = convert(rf"\begin{{array}}{{l}}{latex}\end{{array}}", display=display)
+    left_over = re.search(r"\\[A-Za-z]+|>&<", converted)
+    if left_over:
+        raise ValueError(f"no MathML for {left_over.group()!r} in the formula {latex!r}")
+    # The converter marks upright letters (\mathrm) by writing them as references; alone they would slant.
+    return re.sub(r"<mi>(&#x000[4-7][0-9A-F];)</mi>", r'<mi mathvariant="normal">\1</mi>', converted)
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """MkDocs event: turn each formula of a rendered page into MathML."""
+    try:
+        content = BLOCK.sub(lambda found: mathml(html.unescape(found[1]), "block"), content)
+        return INLINE.sub(lambda found: mathml(html.unescape(found[1]), "inline"), content)
+    except ValueError as error:
+        raise PluginError(f"{page.file.src_uri}: {error}") from error
+
+
+class Docstrings(griffe.Extension):
+    """Docstrings as the site shows them: doctests as code, a module's `formulas` behind its first paragraph."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = DOCTEST.sub(fenced, obj.docstring.value)
+
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
+        if "formulas" not in cls.members or cls.docstring is None:
+            return
+        # Imported rather than read from the syntax tree: formulas may share parts through names.
+        formulas = getattr(importlib.import_module(cls.module.path), cls.name).formulas
+        if formulas is None:
+            return
+        blocks = [
+            f"*{title}*\n\n$$\n{latex.strip()}\n$$"
+            for name, title in PASSES.items()
+            if (latex := getattr(formulas, name))
+        ]
+        summary, _, rest = cls.docstring.value.partition("\n\n")
+        cls.docstring.value = "\n\n".join([summary, *blocks, rest]).rstrip()
+
+
+def fenced(doctest: re.Match[str]) -> str:
+    indent = doctest[1]
+    return f"{indent}```pycon\n{doctest[0]}\n{indent}```"
