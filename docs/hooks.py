@@ -43,7 +43,7 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
 
 
 class Docstrings(griffe.Extension):
-    """Docstrings as the site shows them: doctests as code, a module's `formulas` behind its first paragraph."""
+    """Doctests shown as code, and a module's `formulas` put behind its first paragraph."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
