@@ -126,7 +126,8 @@ def _kernel_advice(readings: Readings) -> str | None:
     now = f" (it is {asked} now)" if asked else ""
     return (
         f"OpenBLAS uses its {core} kernels though this processor has AVX-512: "
-        f"set OPENBLAS_CORETYPE=SkylakeX{now} before NumPy loads; matrix products then run up to 1.9 times as fast, depending on the processor"
+        f"set OPENBLAS_CORETYPE=SkylakeX{now} before NumPy loads; "
+        "matrix products then run up to 1.9 times as fast, depending on the processor"
     )
 
 

@@ -97,7 +97,8 @@ environment  NPY_DISABLE_CPU_FEATURES=AVX512_SPR
 
 Advice:
 - OpenBLAS uses its Zen kernels though this processor has AVX-512: \
-set OPENBLAS_CORETYPE=SkylakeX before NumPy loads; matrix products then run up to 1.9 times as fast, depending on the processor
+set OPENBLAS_CORETYPE=SkylakeX before NumPy loads; \
+matrix products then run up to 1.9 times as fast, depending on the processor
 - BLAS runs 64 threads where 2 can run at once: set OPENBLAS_NUM_THREADS=2
 - no working `dot` for SVG, PNG and PDF pictures: install Graphviz (`apt install graphviz`, \
 `brew install graphviz`, `winget install graphviz`); DOT text needs none
