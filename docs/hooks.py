@@ -54,13 +54,13 @@ class Docstrings(griffe.Extension):
             return
         # Imported rather than read from the syntax tree: formulas may share parts through names.
         formulas = getattr(importlib.import_module(cls.module.path), cls.name).formulas
-        if formulas is None:
-            return
         blocks = [
             f"*{title}*\n\n$$\n{latex.strip()}\n$$"
             for name, title in PASSES.items()
             if (latex := getattr(formulas, name))
         ]
+        if formulas.source:
+            blocks.append(f"*Source:* {formulas.source}")
         summary, _, rest = cls.docstring.value.partition("\n\n")
         cls.docstring.value = "\n\n".join([summary, *blocks, rest]).rstrip()
 
