@@ -1,0 +1,420 @@
+"""The backward engine: one sweep over the recorded nodes, newest first.
+
+Why newest first? A node may only be differentiated once everything that used its output has handed down its share of the
+gradient; otherwise an incomplete gradient would travel on, and the rest of the graph would be visited again for every
+path. An order in which users come before what they used is a (reverse) topological order. Nodes are numbered as they are
+recorded, and an operation can only use what existed before it, so sorting by falling number is such an order.
+
+`sweep` is the only loop. `Tensor.backward` drains it, `backward_steps` hands out what it yields, `gz.grad` asks it for
+chosen sources, and `gz.contributions` reads the parameter gradients use by use. Its table of gradients is its own:
+no leaf's gradient changes before the sweep has come to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError
+from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, saved_arrays, stand_in
+
+STACK_BYTES = 1 << 23
+"""How much the uses of a module may hold while they wait to share one parameter pass, in bytes."""
+
+Derive = Callable[[Node, Any], tuple[Any, ...]]
+_by_number = attrgetter("number")
+
+
+class Step(NamedTuple):
+    """What the backward pass did at one node.
+
+    Attributes:
+        node: the node that was differentiated.
+        upstream: gradient with respect to its output; for several outputs a tuple, None where no gradient flowed.
+        gradients: gradient for each of `node.inputs` in order (parameters last); None where none flows.
+    """
+
+    node: Node
+    upstream: Any
+    gradients: tuple[Any, ...]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The gradients of the node's inputs, parameters left out."""
+        return self.gradients[: len(self.gradients) - len(self.node.module.parameter_names)]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The gradients of the module's parameters by name, for this one use."""
+        names = self.node.module.parameter_names
+        return dict(zip(names, self.gradients[len(self.gradients) - len(names) :], strict=True))
+
+
+class Gradients:
+    """The table of a sweep: the gradient collected so far for each source, and the uses whose parameter pass waits."""
+
+    def __init__(self, table: dict[Any, Any], stack_bytes: int) -> None:
+        self.table = table
+        self.owned: set[Any] = set()  # sources whose array nobody else refers to
+        self.stack_bytes = stack_bytes
+        self.stacks: dict[tuple[Any, ...], list[tuple[Node, Any]]] = {}  # by module and parameters
+        self.sizes: dict[tuple[Any, ...], int] = {}  # bytes that each stack holds
+        self.waiting: dict[Node, set[tuple[Any, ...]]] = {}  # computed weights that a stack still owes a gradient
+
+    def add(self, source: Any, gradient: Any) -> None:
+        """Add to a source's gradient. The first is kept by reference, the second makes an array of our own."""
+        if source.__class__ is Output:
+            outputs = self.table.get(source.node)
+            if outputs is None:
+                outputs = self.table[source.node] = [None] * len(source.node.shape)
+            held = outputs[source.index]
+            outputs[source.index] = gradient if held is None else held + gradient
+            return
+        held = self.table.get(source)
+        if held is None:
+            self.table[source] = gradient
+        elif source in self.owned:
+            held += gradient
+        else:
+            total = self.table[source] = held + gradient
+            if total.__class__ is np.ndarray:  # neither a scalar nor a tensor
+                self.owned.add(source)
+
+    def put_aside(self, node: Node, dy: Any) -> None:
+        """Let a use wait, so that all uses of its module share one parameter pass."""
+        module = node.module
+        sources = node.inputs[len(node.inputs) - len(module.parameter_names) :]
+        key = (module, *sources)
+        use = stand_in(node, node.saved, node.delta)
+        self.stacks.setdefault(key, []).append((use, dy))
+        self.sizes[key] = self.sizes.get(key, 0) + sum(array.nbytes for array in saved_arrays(use))
+        for source in sources:
+            origin = node_of(source)
+            if origin is not None:
+                self.waiting.setdefault(origin, set()).add(key)
+        if self.sizes[key] > self.stack_bytes:
+            self.flush(key)
+
+    def flush(self, key: tuple[Any, ...]) -> None:
+        """Run the one parameter pass that the uses under this key have waited for."""
+        uses = self.stacks.pop(key, None)
+        if uses is None:
+            return
+        del self.sizes[key]
+        module, *sources = key
+        node, dy = uses[0] if len(uses) == 1 else module.stack([use for use, _ in uses], [dy for _, dy in uses])
+        gradients = module.parameter_gradients(node, dy)
+        for name, source, need in zip(module.parameter_names, sources, node.needs[-len(sources) :], strict=True):
+            if need:
+                first = self.table.get(source) is None
+                self.add(source, fit(gradients[name], source, node))
+                if first and source.__class__ is Leaf:
+                    self.owned.add(source)  # a parameter pass returns arrays of its own
+
+
+def sweep(
+    seeds: Iterable[tuple[Any, Any]],
+    *,
+    retain: bool = False,
+    watch: bool = False,
+    targets: Sequence[Any] | None = None,
+    floor: int = 0,
+    derive: Derive | None = None,
+    stack_bytes: int = STACK_BYTES,
+) -> Generator[Step, None, Gradients]:
+    """Differentiate from seeds to leaves, newest node first.
+
+    Args:
+        seeds: pairs of a source and the gradient to start from.
+        retain: keep what the nodes saved, for another pass.
+        watch: yield a `Step` for each node, and run the parameter pass use by use.
+        targets: the sources whose gradients are wanted; nodes that lead to none of them are left out.
+        floor: nodes with a smaller number are not entered.
+        derive: gives a node's gradients as tensors (for derivatives of derivatives) instead of its module's rules.
+        stack_bytes: how much uses may hold while they wait to be stacked; 0 runs the parameter pass use by use.
+
+    Returns:
+        The table of gradients for leaves and targets (as the value of the generator).
+
+    Raises:
+        ReleasedError: a node's saved arrays were given back by an earlier pass.
+        OverwrittenError: an array that a node saved was written to since.
+    """
+    seeds = list(seeds)
+    table = collect([node for source, _ in seeds if (node := node_of(source)) is not None], floor)
+    order = sorted(table, key=_by_number, reverse=True)
+    wanted = {node_of(target) or target for target in targets} if targets is not None else None
+    kept = leading_to(wanted, order) if wanted is not None else None
+    aims = wanted | kept if wanted is not None and kept is not None else None
+    found: dict[Node, Any] = {}
+    result = Gradients(table, 0 if watch else stack_bytes)
+    waiting, owned, add = result.waiting, result.owned, result.add
+    for source, gradient in seeds:
+        add(source, gradient)
+
+    for node in order:
+        if waiting and node in waiting:
+            for key in waiting.pop(node):
+                result.flush(key)
+        dy = table.pop(node)
+        if dy is None:
+            continue
+        if dy.__class__ is list:
+            dy = tuple(dy)
+        if node.extra is not None:
+            dy = visit(node.extra, dy)
+        if wanted is not None:
+            if node in wanted:
+                found[node] = dy
+            if node not in kept:  # type: ignore[operator]
+                continue
+
+        module = node.module
+        try:
+            if derive is not None:
+                gradients = derive(node, dy)
+            elif module.parameter_names:
+                gradients = both_passes(node, dy, result, aims)
+            else:
+                gradients = module.backward(node, dy)
+            if watch:
+                gradients = fitted(node, gradients)
+            for source, dx in zip(node.inputs, gradients if gradients.__class__ is tuple else (gradients,)):  # noqa: B905
+                if dx is None:
+                    continue
+                kind = source.__class__
+                if kind is Node or (kind is Leaf and source.requires_grad):
+                    if dx.dtype is not source.dtype or dx.shape != source.shape:
+                        dx = fit(dx, source, node)
+                    held = table.get(source)
+                    if held is None:
+                        table[source] = dx
+                    elif source in owned:
+                        held += dx
+                    else:
+                        add(source, dx)
+                elif kind is Output:
+                    add(source, fit(dx, source, node))
+        except Exception as error:
+            error.add_note(f"  in the backward pass of {node!r}")
+            raise
+
+        if watch:
+            yield Step(node, dy, gradients)
+        node.delta = None
+        if not retain:
+            node.saved = RELEASED
+
+    for key in list(result.stacks):
+        result.flush(key)
+    table.update(found)
+    return result
+
+
+def fitted(node: Node, gradients: Any) -> tuple[Any, ...]:
+    """A node's gradients as they are handed on: of their sources' shapes, None for sources that need none."""
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    return tuple(
+        fit(dx, source, node) if need and dx is not None else None
+        for source, dx, need in zip(node.inputs, gradients, node.needs, strict=True)
+    )
+
+
+def both_passes(node: Node, dy: Any, result: Gradients, aims: set[Any] | None) -> tuple[Any, ...]:
+    """Backward and parameter pass of a use; each is left out where nothing asks for it, the second may be put aside."""
+    module, needs = node.module, node.needs
+    if aims is not None:
+        needs = tuple(
+            need and (node_of(source) or source) in aims for source, need in zip(node.inputs, needs, strict=True)
+        )
+    inputs = len(needs) - len(module.parameter_names)
+    gradients: tuple[Any, ...] = (None,) * inputs
+    if True in needs[:inputs]:
+        gradients = module.backward(node, dy)
+        if gradients.__class__ is not tuple:
+            gradients = (gradients,)
+    if True in needs[inputs:]:
+        if result.stack_bytes and module.stack is not None:
+            result.put_aside(node, dy)
+        else:
+            named = module.parameter_gradients(node, dy)
+            return gradients + tuple(named.get(name) for name in module.parameter_names)
+    return gradients + (None,) * (len(needs) - inputs)
+
+
+def collect(roots: Iterable[Node], floor: int) -> dict[Any, Any]:
+    """A table with an empty entry for every node that the roots were computed from; checks that each can be
+    differentiated."""
+    reached: dict[Any, Any] = dict.fromkeys(roots)
+    pending = list(reached)
+    for node in pending:
+        if node.saved is RELEASED:
+            raise released_error(node, None)
+    while pending:
+        node = pending.pop()
+        for source in node.inputs:
+            kind = source.__class__
+            if kind is Output:
+                source = source.node
+            elif kind is Leaf:
+                if source.written > node.number:
+                    check_unwritten(node, source)
+                continue
+            elif kind is not Node:
+                continue
+            if source not in reached and source.number >= floor:
+                if source.saved is RELEASED:
+                    raise released_error(source, node)
+                reached[source] = None
+                pending.append(source)
+    return reached
+
+
+def leading_to(wanted: set[Any], order: list[Node]) -> set[Node]:
+    """Those of the nodes through which a gradient must pass to reach one of the wanted sources."""
+    kept: set[Node] = set()
+    for node in reversed(order):
+        for source in node.inputs:
+            if source.__class__ is Output:
+                source = source.node
+            if source in wanted or source in kept:
+                kept.add(node)
+                break
+    return kept
+
+
+def visit(extra: Extra, dy: Any) -> Any:
+    """Run the hooks on a node's gradient and keep it where that was asked for."""
+    single = not isinstance(dy, tuple)
+    outputs = [dy] if single else list(dy)
+    for index, gradient in enumerate(outputs):
+        if gradient is None:
+            continue
+        for hook in list(extra.hooks.get(index, {}).values()):
+            gradient = run_hook(hook, gradient)
+        outputs[index] = gradient
+        if index in extra.kept:
+            held = extra.kept[index]
+            extra.kept[index] = np.array(gradient) if held is None else held + gradient
+    return outputs[0] if single else tuple(outputs)
+
+
+def run_hook(hook: Callable[[Any], Any], gradient: Any) -> Any:
+    """A hook may look at a gradient or return another one of the same shape."""
+    changed = hook(gradient)
+    if changed is None:
+        return gradient
+    if getattr(changed, "shape", None) != gradient.shape:
+        raise ShapeError(
+            "a hook returned a gradient of another shape",
+            got=getattr(changed, "shape", type(changed).__name__),
+            expected=gradient.shape,
+            todo="return None to leave the gradient as it is, or an array of its shape",
+        )
+    return changed
+
+
+def fit(gradient: Any, source: Any, node: Node) -> Any:
+    """A gradient with the shape and dtype of its source; undoes broadcasting for modules that broadcast."""
+    shape = source.shape
+    if gradient.shape != shape:
+        if not node.module.broadcasts:
+            raise ShapeError(
+                f"{type(node.module).__name__} returned a gradient of the wrong shape for its input {node.inputs.index(source)}",
+                got=gradient.shape,
+                expected=f"{shape}, the shape of the input",
+                todo=f"check {type(node.module).__name__}.backward and .parameter_gradients",
+            )
+        gradient = unbroadcast(gradient, shape)
+    return gradient if gradient.dtype == source.dtype else gradient.astype(source.dtype)
+
+
+def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Sum over the axes that broadcasting added or stretched; takes arrays and tensors.
+
+    >>> import numpy as np
+    >>> unbroadcast(np.ones((4, 3, 2)), (3, 1)).tolist()
+    [[8.0], [8.0], [8.0]]
+    """
+    extra = gradient.ndim - len(shape)
+    stretched = tuple(extra + axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[extra + axis] != 1)
+    axes = (*range(extra), *stretched)
+    return (gradient.sum(axis=axes) if axes else gradient).reshape(shape)
+
+
+def drain(steps: Generator[Step, None, Gradients]) -> Gradients:
+    """Run a sweep to its end and return its table."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def deposit(gradients: Gradients) -> None:
+    """Add the collected gradients to the leaves' own."""
+    for leaf, gradient in gradients.table.items():
+        if leaf.__class__ is not Leaf:
+            continue
+        for hook in list((leaf.hooks or {}).values()):
+            gradient = run_hook(hook, gradient)
+        if leaf.grad is not None:
+            np.add(leaf.grad, gradient, out=leaf.grad)
+        elif leaf in gradients.owned and not leaf.hooks:
+            leaf.grad = gradient
+        else:
+            leaf.grad = np.array(gradient)  # a copy: rules may return an array that others hold, too
+
+
+def released_error(node: Node, user: Node | None) -> ReleasedError:
+    """Explains a second pass: which node is gone, and through which carried value the graph reached it."""
+    if user is None:
+        return ReleasedError(
+            f"the graph of {node!r} was released by an earlier backward pass",
+            got="a second backward pass through the same graph",
+            expected="one backward pass for each forward pass",
+            todo="run the forward pass again; to differentiate several losses of one graph, add them up first "
+            "(or keep the saved arrays with backward(retain_graph=True))",
+        )
+    carried = next(i for i, source in enumerate(user.inputs) if node_of(source) is node)
+    argument = user.module.argument_name(carried)
+    return ReleasedError(
+        f"{user!r} took its input `{argument}` from {node!r}, whose graph was released by an earlier backward pass",
+        got="a backward pass that reaches into the graph of an earlier one",
+        expected="a graph that ends where this forward pass began",
+        todo=f"cut the graph where `{argument}` is carried over: state = gz.detach_state(state) after each backward(); "
+        "to differentiate several losses of one graph, add them up first (or backward(retain_graph=True))",
+    )
+
+
+def check_unwritten(node: Node, leaf: Leaf) -> None:
+    """Raise if the leaf's memory, written to since this node was recorded, is among what the node saved."""
+    memory = leaf.memory
+    if memory is not None and any(np.may_share_memory(array, memory) for array in saved_arrays(node)):
+        raise OverwrittenError(
+            f"{leaf!r} was overwritten after {node!r} had used it, and its backward pass needs the old values",
+            got=f"written by {leaf.writer}",
+            expected="memory that stays as it is until the backward pass",
+            todo="call backward() before the write, or run the forward pass again after it",
+        )
+
+
+def seed_for(shape: tuple[int, ...], dtype: Any, gradient: Any) -> Any:
+    """The gradient that a backward pass starts from; ones for a single number, given by the caller otherwise."""
+    if gradient is None:
+        if int(np.prod(shape)) != 1:
+            raise GradientError(
+                "backward() from a tensor with more than one element needs a gradient to start from",
+                got=f"a tensor of shape {shape}",
+                expected="a single number",
+                todo="reduce it first (loss.sum() or loss.mean()), or pass backward(gradient) of its shape",
+            )
+        return np.ones(shape, dtype)
+    if gradient.__class__ is not np.ndarray and not hasattr(gradient, "shape"):
+        gradient = np.asarray(gradient, dtype)
+    if gradient.shape != shape:
+        raise ShapeError("the gradient to start from does not fit the tensor", got=gradient.shape, expected=shape)
+    return gradient if gradient.dtype == dtype else gradient.astype(dtype)

@@ -1,0 +1,568 @@
+"""The module contract, and how a use of a module is recorded.
+
+A module is one of two things. A *rule* defines its passes on arrays (`forward`, `backward`, and where it has parameters
+`parameter_gradients`); each call of it is one node of the graph. A *model* defines only a `forward` in terms of tensors
+and other modules; it is no node but a scope, which pictures draw as a box.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from .errors import ArgumentError, GraphzooError, ShapeError, StateError, UnsupportedError, describe
+from .tape import Leaf, Node, Output, local, new_object, next_number, scope
+from .tensor import DEFAULT_DTYPE, Tensor, as_array, constant, wrap
+
+OUTPUT = "output"
+"""In `Module.saves`: this saved value is the node's output."""
+
+
+class Formulas(NamedTuple):
+    """The three passes of a module in LaTeX, and where they come from; the one source for docs, pages and terminal."""
+
+    forward: str
+    backward: str = ""
+    parameters: str = ""
+    source: str = ""
+
+
+class Parameter(Tensor):
+    """A tensor that a module learns: requires a gradient, and is float32 unless a dtype is given.
+
+    >>> import graphzoo as gz
+    >>> gz.Parameter([[1.0, 2.0]])
+    tensor([[1., 2.]], requires_grad=True)
+    """
+
+    __slots__ = ()
+    _role = "parameter"
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
+        super().__init__(data, DEFAULT_DTYPE if dtype is None else dtype, requires_grad, name)
+
+
+class Module:
+    """Base of everything in the zoo, and of a user's own rules and models. `super().__init__()` is not needed.
+
+    A rule defines, with arrays in and arrays out and nothing kept on the module:
+
+    - ``forward(self, node, *inputs, *parameters)`` returns the output, or a tuple of outputs. What the other passes need
+      goes to ``node.saved``; ``node.needs`` tells which inputs a gradient will be asked for.
+    - ``backward(self, node, dy)`` returns one gradient per input, None where none flows. With several outputs ``dy`` is a
+      tuple, None for outputs that no gradient reached. It may return ``dy`` itself or views of it.
+    - ``parameter_gradients(self, node, dy)`` returns a dictionary of fresh arrays, by parameter name. It runs after
+      ``backward`` and may use what that left in ``node.delta`` (which is None when backward was not asked for).
+    - ``expand(self, node, *inputs, *parameters)`` states the module's definition in tensor operations. Primitives have
+      none: they are what definitions are made of.
+    - ``stack(self, nodes, dys)``, optionally, joins several uses into one (node, dy) for a shared parameter pass.
+
+    A model defines only ``forward`` with tensors, and is called like a function.
+
+    Class attributes:
+        formulas: the three passes in LaTeX.
+        parameter_names: the attributes that are handed to the rules as trailing arguments.
+        buffer_names: attributes (arrays) that belong to the state but are not learnt.
+        saves: what ``node.saved`` consists of, for rules whose ``backward`` works on tensors as well as on arrays:
+            the index of an input, `OUTPUT`, or None for anything else. Derivatives of derivatives then go through
+            ``backward`` itself instead of ``expand``.
+        broadcasts: whether the engine shall undo broadcasting in the gradients.
+
+    >>> import numpy as np, graphzoo as gz
+    >>> class Cube(gz.Module):                       # a rule: three lines, and it is checked like the zoo's own
+    ...     def forward(self, node, x):
+    ...         node.saved = (x,)
+    ...         return x ** 3
+    ...     def backward(self, node, dy):
+    ...         return 3 * node.saved[0] ** 2 * dy
+    ...     def expand(self, node, x):
+    ...         return x * x * x
+    >>> x = gz.tensor([2.0], requires_grad=True)
+    >>> Cube()(x).backward()
+    >>> x.grad
+    array([12.], dtype=float32)
+    """
+
+    formulas: ClassVar[Formulas] = Formulas("")
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+    saves: ClassVar[tuple[int | str | None, ...] | None] = None
+    broadcasts: ClassVar[bool] = False
+    training: bool = True
+    name: str | None = None
+
+    # The passes; what a class leaves out stays None.
+    forward: Any = None
+    backward: Any = None
+    parameter_gradients: Any = None
+    expand: Any = None
+    stack: Any = None
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if self.backward is not None:
+            return record(self, inputs, **options)
+        if self.forward is None:
+            raise UnsupportedError(
+                f"{type(self).__name__} cannot be called",
+                got="a class without forward()",
+                expected="forward(self, x) for a model, or forward/backward(self, node, ...) for a rule",
+            )
+        with scope(self.name or type(self).__name__, type(self).__name__):
+            return self.forward(*inputs, **options)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, value)
+        if isinstance(value, Module):
+            object.__setattr__(value, "name", key)
+        elif isinstance(value, Parameter):
+            if value.name is None:
+                value.name = key
+        elif isinstance(value, (list, tuple, dict)):
+            for label, item in _labelled(value):
+                if isinstance(item, Module):
+                    object.__setattr__(item, "name", f"{key}.{label}")
+
+    def argument_name(self, index: int) -> str:
+        """The name that `forward` gives to its input (or parameter) with this index."""
+        names = [
+            parameter.name + ("[{}]" if parameter.kind is parameter.VAR_POSITIONAL else "")
+            for parameter in list(inspect.signature(self.forward).parameters.values())[1:]
+        ]
+        first_many = next((i for i, name in enumerate(names) if name.endswith("[{}]")), len(names))
+        return names[index] if index < first_many else names[-1].format(index - first_many)
+
+    # State ---------------------------------------------------------------------------------------------------------
+
+    def _children(self) -> Iterator[tuple[str, Any]]:
+        """Name and value of what may hold state: this module's attributes, with lists and dictionaries opened."""
+        for key, value in vars(self).items():
+            if isinstance(value, (list, tuple, dict)):
+                yield from ((f"{key}.{label}", item) for label, item in _labelled(value))
+            else:
+                yield key, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Every module in this one, itself first, with its dotted path; a shared module under each of its paths."""
+        yield prefix, self
+        for key, value in self._children():
+            if isinstance(value, Module):
+                yield from value.named_modules(f"{prefix}.{key}" if prefix else key)
+
+    def modules(self) -> Iterator[Module]:
+        """Every module in this one, itself first, each once."""
+        yield from dict.fromkeys(module for _, module in self.named_modules())
+
+    def _named_state(self) -> Iterator[tuple[str, Module, str, Any]]:
+        """Dotted name, owner, attribute and value of every parameter and buffer, in order; shared ones repeatedly."""
+        for path, module in self.named_modules():
+            for key, value in module._children():
+                if isinstance(value, Parameter) or (key in module.buffer_names and value is not None):
+                    yield f"{path}.{key}" if path else key, module, key, value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Dotted name and parameter, each parameter once."""
+        seen: set[int] = set()
+        for name, _, _, value in self._named_state():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once, in order of definition."""
+        for _, value in self.named_parameters():
+            yield value
+
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Dotted name and array of every buffer."""
+        for name, _, _, value in self._named_state():
+            if not isinstance(value, Parameter):
+                yield name, value
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers by dotted name (PyTorch's names).
+
+        >>> import graphzoo as gz
+        >>> sorted(gz.Linear(2, 3).state_dict())
+        ['bias', 'weight']
+        """
+        return {name: np.array(getattr(value, "data", value)) for name, _, _, value in self._named_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Write the values of a `state_dict` into this module; values are cast to the module's dtypes.
+
+        Raises:
+            StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
+        """
+        own = {name: (module, key, value) for name, module, key, value in self._named_state()}
+        problems = [f"missing     {name}" + _nearest(name, set(state) - set(own)) for name in own if name not in state]
+        problems += [f"unexpected  {name}" + _nearest(name, set(own) - set(state)) for name in state if name not in own]
+        arrays = {name: np.asarray(getattr(state[name], "data", state[name])) for name in own if name in state}
+        problems += [
+            f"misshapen   {name}: got {array.shape}, expected {own[name][2].shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name][2].shape
+        ]
+        if problems:
+            raise StateError(f"this state does not fit {type(self).__name__}\n  " + "\n  ".join(problems))
+        for name, array in arrays.items():
+            module, key, value = own[name]
+            if isinstance(value, Parameter):
+                value.data[...] = array
+                value.mark_written("load_state_dict()")
+            else:
+                module._set_buffer(key, array.astype(value.dtype))
+
+    def _set_buffer(self, key: str, array: np.ndarray) -> None:
+        object.__setattr__(self, key, array)
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert all floating-point parameters and buffers to a dtype, in place; returns the module."""
+        for _, module, key, value in self._named_state():
+            if value.dtype.kind != "f":
+                continue
+            if isinstance(value, Parameter):
+                before = value.source
+                value._data = value.data.astype(dtype)
+                value.source = value._leaf(before.requires_grad, before.name)
+            else:
+                module._set_buffer(key, value.astype(dtype))
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Put this module and all in it into training (or evaluation) mode; returns the module."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Self:
+        """Put this module and all in it into evaluation mode; returns the module."""
+        return self.train(False)
+
+    def requires_grad_(self, value: bool = True) -> Self:
+        """Freeze (False) or unfreeze all parameters; the parameter pass of frozen ones is skipped. Returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = value
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of `repr`: the module's configuration."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [(key, value) for key, value in self._children() if isinstance(value, Module)]
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        if not children:
+            return head + ")"
+        lines = [f"  ({key}): " + repr(value).replace("\n", "\n  ") for key, value in children]
+        return "\n".join([head, *lines, ")"])
+
+
+def _labelled(value: Any) -> Iterable[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return ((str(label), item) for label, item in items)
+
+
+def _nearest(name: str, among: Iterable[str]) -> str:
+    match = difflib.get_close_matches(name, list(among), n=1)
+    return f"  (did you mean {match[0]!r}?)" if match else ""
+
+
+class _Container(Module):
+    """A module that holds others under labels of its own."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Module] = {}
+
+    def _children(self) -> Iterator[tuple[str, Any]]:
+        yield from self._items.items()
+
+    def _put(self, label: str, module: Any) -> None:
+        if not isinstance(module, Module):
+            raise ArgumentError(
+                f"{type(self).__name__} holds modules", got=describe(module), expected="an instance of gz.Module"
+            )
+        self._items[label] = module
+        object.__setattr__(module, "name", label)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Sequential(_Container):
+    """Modules called one after the other.
+
+    >>> import graphzoo as gz
+    >>> gz.Sequential(gz.Linear(2, 3), gz.Tanh(), gz.Linear(3, 1))
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): Tanh()
+      (2): Linear(in_features=3, out_features=1, bias=True)
+    )
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__()
+        for label, module in enumerate(modules):
+            self._put(str(label), module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self._items.values():
+            x = module(x)
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._items.values())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self._items.values())[index]
+
+
+class ModuleList(_Container):
+    """A list of modules, whose parameters belong to the module that holds the list."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns the list."""
+        self._put(str(len(self)), module)
+        return self
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._items.values())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self._items.values())[index]
+
+
+class ModuleDict(_Container):
+    """A dictionary of modules, whose parameters belong to the module that holds it."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        for label, module in (modules or {}).items():
+            self[label] = module
+
+    def __setitem__(self, label: str, module: Module) -> None:
+        self._put(label, module)
+
+    def __getitem__(self, label: str) -> Module:
+        return self._items[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def keys(self) -> Iterable[str]:
+        return self._items.keys()
+
+    def values(self) -> Iterable[Module]:
+        return self._items.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        return self._items.items()
+
+
+# Recording -----------------------------------------------------------------------------------------------------------
+
+
+def lift(value: Any, module: Module) -> Tensor:
+    """The tensor for an argument of a module."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return constant(as_array(value))
+    except GraphzooError as error:
+        error.add_note(f"  as an input of {type(module).__name__}")
+        raise
+
+
+def source_of(tensor: Tensor) -> Any:
+    """The tensor's source; a constant gets its leaf when the first recorded operation uses it."""
+    if tensor.source is None:
+        tensor.source = Leaf(tensor._data.shape, tensor._data.dtype, False, "constant", None)
+    return tensor.source
+
+
+def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
+    """Run a rule's forward pass on tensors; add a node to the graph if any of them requires a gradient.
+
+    Args:
+        module: the rule.
+        inputs: tensors, or whatever can be made into constants; None where an input is left out.
+        place: scopes and time step of the node; by default those of the blocks around the call.
+
+    Returns:
+        The output tensor, or a tuple of them.
+    """
+    context = local.context
+    tensors = [value if value is None or isinstance(value, Tensor) else lift(value, module) for value in inputs]
+    for name in module.parameter_names:
+        value = getattr(module, name)
+        tensors.append(value if value is None or isinstance(value, Tensor) else lift(value, module))
+    needs = tuple([t is not None and t.source is not None and t.source.requires_grad for t in tensors])
+    recording = context.recording and True in needs
+    node = new_object(Node)
+    node.module = module
+    node.number = next_number()
+    node.inputs = tuple([None if t is None else source_of(t) for t in tensors]) if recording else ()
+    node.needs = needs if recording else (False,) * len(needs)
+    node.place = place or context.place
+    node.saved = node.delta = node.extra = None
+    arrays = [None if t is None else t._data for t in tensors]
+    try:
+        output = module.forward(node, *arrays)
+    except Exception as error:
+        explain(error, module, arrays)
+        raise
+    if output.__class__ is tuple:
+        if not recording:
+            return tuple([constant(array) for array in output])
+        node.shape = tuple([array.shape for array in output])
+        node.dtype = tuple([array.dtype for array in output])
+        result: Any = tuple([wrap(array, Output(node, index)) for index, array in enumerate(output)])
+    else:
+        if output.__class__ is not np.ndarray:
+            output = np.asarray(output)
+        if not recording:
+            return constant(output)
+        node.shape = output.shape
+        node.dtype = output.dtype
+        result = wrap(output, node)
+    if context.tape is not None:
+        context.tape.append(node)
+    return result
+
+
+# The two recorders below do what `record` does for modules of one output and no parameters, without its loops. They are
+# written out because small operations cost what their bookkeeping costs.
+
+_ONE = (True,)
+_BOTH, _FIRST, _SECOND, _NEITHER = (True, True), (True, False), (False, True), (False, False)
+
+
+def unary(module: Module, a: Tensor) -> Tensor:
+    """`record` for one input."""
+    context = local.context
+    source = a.source
+    node = new_object(Node)
+    node.saved = node.delta = node.extra = None
+    if source is None or not source.requires_grad or not context.recording:
+        node.needs = (False,)
+        try:
+            return constant(np.asarray(module.forward(node, a._data)))
+        except Exception as error:
+            explain(error, module, [a._data])
+            raise
+    node.needs = _ONE
+    try:
+        output = module.forward(node, a._data)
+    except Exception as error:
+        explain(error, module, [a._data])
+        raise
+    if output.__class__ is not np.ndarray:
+        output = np.asarray(output)
+    node.module = module
+    node.number = next_number()
+    node.inputs = (source,)
+    node.place = context.place
+    node.shape = output.shape
+    node.dtype = output.dtype
+    if context.tape is not None:
+        context.tape.append(node)
+    result = new_object(Tensor)
+    result._data = output
+    result.source = node
+    return result
+
+
+def binary(module: Module, a: Any, b: Any) -> Tensor:
+    """`record` for two inputs, one of which may be an array or a Python number."""
+    if a.__class__ is Tensor or isinstance(a, Tensor):
+        x = a._data
+        first = a.source
+        need_a = first is not None and first.requires_grad
+    else:
+        x, first = operand(a, b._data.dtype, module)
+        need_a = False
+    if b.__class__ is Tensor or isinstance(b, Tensor):
+        y = b._data
+        second = b.source
+        need_b = second is not None and second.requires_grad
+    else:
+        y, second = operand(b, x.dtype, module)
+        need_b = False
+    context = local.context
+    node = new_object(Node)
+    node.saved = node.delta = node.extra = None
+    recording = (need_a or need_b) and context.recording
+    if not recording:
+        node.needs = _NEITHER
+    elif need_a:
+        node.needs = _BOTH if need_b else _FIRST
+    else:
+        node.needs = _SECOND
+    try:
+        output = module.forward(node, x, y)
+    except Exception as error:
+        explain(error, module, [x, y])
+        raise
+    if output.__class__ is not np.ndarray:
+        output = np.asarray(output)
+    result = new_object(Tensor)
+    result._data = output
+    if not recording:
+        result.source = None
+        return result
+    if first is None:
+        first = source_of(a)
+    if second is None:
+        second = source_of(b)
+    node.module = module
+    node.number = next_number()
+    node.inputs = (first, second)
+    node.place = context.place
+    node.shape = output.shape
+    node.dtype = output.dtype
+    if context.tape is not None:
+        context.tape.append(node)
+    result.source = node
+    return result
+
+
+def operand(value: Any, dtype: np.dtype[Any], module: Module) -> tuple[np.ndarray, Any]:
+    """Array and source of an operand that is no tensor. A Python number takes the other operand's floating-point dtype
+    and stands in the graph for itself."""
+    if isinstance(value, (bool, int, float, complex)):
+        kind = dtype if dtype.kind in "fc" and not isinstance(value, complex) else np.result_type(dtype, value)
+        return np.asarray(value, kind), value
+    tensor = lift(value, module)
+    return tensor._data, source_of(tensor)
+
+
+def explain(error: Exception, module: Module, arrays: Iterable[Any]) -> None:
+    """Add to an error from a forward pass which module it was and what it was given; shape errors become our own."""
+    given = ", ".join("None" if array is None else describe(array) for array in arrays)
+    if isinstance(error, ValueError) and not isinstance(error, GraphzooError):
+        raise ShapeError(
+            f"{module.name or type(module).__name__} cannot be computed for these inputs",
+            got=given,
+            expected="shapes that fit each other",
+            todo=f"NumPy says: {error}",
+        ) from error
+    error.add_note(f"  in the forward pass of {type(module).__name__}, given {given}")
+
+
+def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """The random generator for an argument `rng`: a seed, a generator (used as it is), or None for fresh entropy."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)

@@ -1,0 +1,406 @@
+"""The tape: what is remembered of a computation, and where recording stands in this thread.
+
+A recorded operation is a `Node`. Its edges point backwards only, to the sources of its inputs: another `Node`, one
+`Output` of a node that has several, or a `Leaf` (a parameter, an input, a constant). A tensor points to its source and
+nothing points back to a tensor, so that a graph holds no reference cycle and is freed the moment it is dropped.
+
+Two rules keep the tape small and fast. A node keeps no array but what its module saved for the passes to come. And its
+order is a number drawn from one counter: an operation's inputs always exist before it does, so that descending numbers
+are a topological order of the graph, with no search needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .module import Module
+
+Shape = tuple[int, ...]
+
+new_object = object.__new__
+next_number = itertools.count(1).__next__
+
+
+class _Released:
+    """What `Node.saved` holds once a backward pass has gone by."""
+
+    def __repr__(self) -> str:
+        return "RELEASED"
+
+
+RELEASED = _Released()
+
+
+class Scope(NamedTuple):
+    """One box around nodes: the name of a model or of a `gz.scope`, and the class it stands for ("" for a plain one)."""
+
+    name: str
+    kind: str
+
+
+class Place:
+    """Where in the program a node was recorded: the scopes around it, outermost first, and the time step."""
+
+    __slots__ = ("scope", "t")
+
+    def __init__(self, scope: tuple[Scope, ...] = (), t: int | None = None) -> None:
+        self.scope = scope
+        self.t = t
+
+
+class Leaf:
+    """A source that nothing was computed for: a parameter, an input, or a constant.
+
+    Holds the gradient of the tensor it belongs to, not its array. `written` is the number at which the tensor's memory
+    was last changed in place; a node with a smaller number that saved this memory can no longer be differentiated.
+    """
+
+    __slots__ = ("dtype", "grad", "hooks", "memory", "name", "number", "requires_grad", "role", "shape", "writer", "written")
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any], requires_grad: bool, role: str, name: str | None) -> None:
+        self.number = next_number()
+        self.shape = shape
+        self.dtype = dtype
+        self.requires_grad = requires_grad
+        self.role = role
+        self.name = name
+        self.grad: Any = None
+        self.hooks: dict[int, Callable[[Any], Any]] | None = None
+        self.written = 0
+        self.writer = ""
+        self.memory: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<{self.role}{name} {self.dtype} {self.shape}>"
+
+
+class Extra:
+    """What only few nodes have: a name of their own, hooks on their outputs, gradients that were asked to stay."""
+
+    __slots__ = ("hooks", "kept", "name")
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.hooks: dict[int, dict[int, Callable[[Any], Any]]] = {}  # by output, by handle
+        self.kept: dict[int, Any] = {}  # by output: the gradient, None until a backward pass has gone by
+
+
+class Node:
+    """One recorded use of a module.
+
+    Attributes:
+        module: the module whose rules belong to this node.
+        number: its place in the order of recording; unique in the process.
+        inputs: one source for each argument, the module's parameters last. Python numbers and None stand for themselves.
+        needs: for each input, whether a gradient flows to it.
+        saved: what the module's forward pass put there for the other passes; `RELEASED` after a backward pass.
+        shape, dtype: of the output; tuples of them when the module has several outputs.
+        place: scopes and time step.
+        delta: what the backward pass computed and the parameter pass uses again (the gradient at the pre-activations).
+    """
+
+    __slots__ = (
+        "__weakref__", "delta", "dtype", "extra", "inputs", "module", "needs", "number", "place", "saved", "shape",
+    )  # fmt: skip
+    requires_grad = True
+
+    if TYPE_CHECKING:
+        module: Module
+        number: int
+        inputs: tuple[Any, ...]
+        needs: tuple[bool, ...]
+        saved: Any
+        shape: Any
+        dtype: Any
+        place: Place
+        delta: Any
+        extra: Extra | None
+
+    @property
+    def t(self) -> int | None:
+        """The time step the node was recorded at, or None."""
+        return self.place.t
+
+    @property
+    def scope(self) -> tuple[Scope, ...]:
+        """The scopes around the node, outermost first."""
+        return self.place.scope
+
+    @property
+    def released(self) -> bool:
+        """Whether a backward pass has given back what the node had saved."""
+        return self.saved is RELEASED
+
+    @property
+    def name(self) -> str | None:
+        """The node's own name, else the name its module has in the model around it, else None."""
+        return (self.extra and self.extra.name) or self.module.name
+
+    @property
+    def parents(self) -> tuple[Node, ...]:
+        """The nodes whose outputs this node used, one for each edge."""
+        return tuple(
+            source.node if source.__class__ is Output else source
+            for source in self.inputs
+            if source.__class__ is Node or source.__class__ is Output
+        )
+
+    def more(self) -> Extra:
+        """The node's `extra`, made on first use."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        step = "" if self.t is None else f" (t={self.t})"
+        return f"{type(self.module).__name__}{name}{step}"
+
+
+class Output:
+    """One output of a node that has several."""
+
+    __slots__ = ("index", "node")
+    requires_grad = True
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+
+    @property
+    def shape(self) -> Shape:
+        return self.node.shape[self.index]  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.node.dtype[self.index]  # type: ignore[no-any-return]
+
+
+def stand_in(node: Node, saved: Any, delta: Any = None) -> Node:
+    """A node like the given one, with other saved values, that is in no graph: what rules work on outside the sweep."""
+    other = new_object(Node)
+    for slot in ("module", "number", "inputs", "needs", "shape", "dtype", "place", "extra"):
+        setattr(other, slot, getattr(node, slot))
+    other.saved = saved
+    other.delta = delta
+    return other
+
+
+def node_of(source: object) -> Node | None:
+    """The node behind a source, or None for leaves, numbers and None."""
+    if source.__class__ is Node:
+        return source  # type: ignore[return-value]
+    return source.node if isinstance(source, Output) else None
+
+
+class Context:
+    """Where recording stands in one thread. Passive: the blocks below change it and put it back."""
+
+    __slots__ = ("place", "recording", "replaying", "tape")
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.place = Place()
+        self.tape: Tape | None = None
+        self.replaying = False  # a computation is being repeated: buffers and generators must not move on
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.context = Context()
+
+
+local = _Local()
+
+
+class no_grad(ContextDecorator):
+    """Within this block (or decorated function) nothing is recorded in this thread.
+
+    >>> import graphzoo as gz
+    >>> x = gz.tensor([1.0, 2.0], requires_grad=True)
+    >>> with gz.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    recording = False
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(local.context.recording)
+        local.context.recording = self.recording
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.recording = self._before.pop()
+
+
+class enable_grad(no_grad):
+    """Within this block recording is on again, inside a `no_grad` block too."""
+
+    recording = True
+
+
+class replay(ContextDecorator):
+    """Within this block a computation is repeated: running statistics stay as they are. Used by `gz.checkpoint`."""
+
+    def __enter__(self) -> None:
+        self._before = local.context.replaying
+        local.context.replaying = True
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.replaying = self._before
+
+
+class _Placed(ContextDecorator):
+    """A block within which nodes are recorded at another place."""
+
+    def __init__(self) -> None:
+        self._before: list[Place] = []
+
+    def _place(self, around: Place) -> Place:
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        context = local.context
+        self._before.append(context.place)
+        context.place = self._place(context.place)
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.place = self._before.pop()
+
+
+class scope(_Placed):
+    """Nodes recorded in this block are drawn in a box with this name.
+
+    >>> import graphzoo as gz
+    >>> with gz.scope("encoder"):
+    ...     y = gz.tensor([1.0], requires_grad=True) * 2
+    >>> y.node.scope[0].name
+    'encoder'
+    """
+
+    def __init__(self, name: str, kind: str = "") -> None:
+        super().__init__()
+        self._scope = Scope(name, kind)
+
+    def _place(self, around: Place) -> Place:
+        return Place((*around.scope, self._scope), around.t)
+
+
+class time_step(_Placed):
+    """Nodes recorded in this block belong to time step t (an integer, counted as the user likes).
+
+    >>> import graphzoo as gz
+    >>> with gz.time_step(3):
+    ...     y = gz.tensor([1.0], requires_grad=True) * 2
+    >>> y.node.t
+    3
+    """
+
+    def __init__(self, t: int) -> None:
+        super().__init__()
+        self._t = t
+
+    def _place(self, around: Place) -> Place:
+        return Place(around.scope, self._t)
+
+
+class Tape:
+    """Looks on while a block records: its nodes in order, how many are still alive, how many bytes they hold.
+
+    The tape does not keep the graph alive, so that `live_nodes` tells whether something else does: a loss summed over
+    an epoch with its graph, or a recurrent state carried on without `gz.detach_state`.
+
+    >>> import graphzoo as gz
+    >>> x = gz.tensor([1.0, 2.0], requires_grad=True)
+    >>> with gz.Tape() as tape:
+    ...     y = (x * x).sum()
+    >>> [type(node.module).__name__ for node in tape.nodes], tape.live_nodes
+    (['Multiply', 'Sum'], 2)
+    >>> tape.bytes_held                                # Multiply saved x, which is one array of two float32
+    8
+    >>> y.backward()
+    >>> tape.bytes_held
+    0
+    >>> del y
+    >>> tape.live_nodes, len(tape)
+    (0, 2)
+    """
+
+    def __init__(self) -> None:
+        self._references: list[weakref.ref[Node]] = []
+        self._around: list[Tape | None] = []
+
+    def __enter__(self) -> Tape:
+        self._around.append(local.context.tape)
+        local.context.tape = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.tape = self._around.pop()
+
+    def append(self, node: Node) -> None:
+        """Remember one node, here and in the tapes around this one."""
+        self._references.append(weakref.ref(node))
+        if self._around and self._around[-1] is not None:
+            self._around[-1].append(node)
+
+    def __len__(self) -> int:
+        """How many nodes were recorded, dead ones included."""
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The recorded nodes that are still alive, in order of recording."""
+        return [node for reference in self._references if (node := reference()) is not None]
+
+    @property
+    def live_nodes(self) -> int:
+        """How many of the recorded nodes something still refers to."""
+        return len(self.nodes)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the arrays that live nodes have saved; an array or buffer shared by several counts once."""
+        buffers: dict[int, int] = {}
+        for node in self.nodes:
+            for array in saved_arrays(node):
+                buffers.update([owner_of(array)])
+        return sum(buffers.values())
+
+
+def saved_arrays(node: Node) -> Iterator[np.ndarray]:
+    """The arrays that a node holds: what it saved, at any depth of tuples, lists, dictionaries and slotted objects."""
+    pending = [node.saved, node.delta]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif hasattr(type(value), "__slots__") and not isinstance(value, (str, bytes, int, float, _Released, Node, Leaf)):
+            pending.extend(getattr(value, slot, None) for slot in type(value).__slots__)
+
+
+def owner_of(array: np.ndarray) -> tuple[int, int]:
+    """Identity and size in bytes of the buffer behind an array: (id, nbytes) of its outermost base."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array), array.nbytes
