@@ -25,7 +25,7 @@ FLOORS = [
     {""},
     {"cli", "demo", "doctor", "pytest_plugin", "__main__"},
 ]
-# What lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the families' modules.
+# It lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the modules.
 NO_FAMILIES = {"operators"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
 ENGINE_LINES = 1500
