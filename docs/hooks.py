@@ -21,11 +21,14 @@ PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter
 
 
 def mathml(latex: str, display: str) -> str:
-    """`latex` as MathML; raises ValueError on a command that would reach the page as raw text."""
+    """`latex` as MathML; raises ValueError on what cannot be converted or would reach the page as raw text."""
     latex = latex.strip().replace("{aligned}", "{align*}")  # the converter knows only the latter
-    converted = convert(latex, display=display)
-    if 'linebreak="newline"' in converted:  # browsers break no line there: rows of an array instead
-        converted = convert(rf"\begin{{array}}{{l}}{latex}\end{{array}}", display=display)
+    try:
+        converted = convert(latex, display=display)
+        if 'linebreak="newline"' in converted:  # browsers break no line there: rows of an array instead
+            converted = convert(rf"\begin{{array}}{{l}}{latex}\end{{array}}", display=display)
+    except Exception as error:  # its own kinds, and those of its inner workings
+        raise ValueError(f"no MathML for the formula {latex!r}: {error!r}") from error
     left_over = re.search(r"\\[A-Za-z]+|>&<", converted)
     if left_over:
         raise ValueError(f"no MathML for {left_over.group()!r} in the formula {latex!r}")

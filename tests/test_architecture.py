@@ -20,7 +20,7 @@ FLOORS = [
     {"tape", "tensor", "module", "backward"},
     {"kernels"},
     {"zoo"},
-    {"graph", "init", "optim", "data", "check"},
+    {"graph", "init", "optim", "data", "check", "interop"},
     {"train"},
     {""},
     {"cli", "demo", "doctor", "pytest_plugin", "__main__"},
