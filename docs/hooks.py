@@ -21,7 +21,7 @@ PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter
 
 
 def mathml(latex: str, display: str) -> str:
-    """`latex` as MathML; raises ValueError on what cannot be converted or would reach the page as raw text."""
+    """`latex` as MathML; raises ValueError on what it cannot say and would leave as raw text."""
     latex = latex.strip().replace("{aligned}", "{align*}")  # the converter knows only the latter
     try:
         converted = convert(latex, display=display)
