@@ -1,5 +1,7 @@
 """graphzoo: a dynamic computation-graph engine with tape autodiff, on NumPy."""
 
+from .check import *
+from .derivatives import *
 from .errors import *
 from .module import Formulas, Module, ModuleDict, ModuleList, OUTPUT, Parameter, Sequential
 from .tape import Tape, enable_grad, no_grad, scope, time_step

@@ -63,6 +63,14 @@ class Gradients:
         self.stacks: dict[tuple[Any, ...], list[tuple[Node, Any]]] = {}  # by module and parameters
         self.sizes: dict[tuple[Any, ...], int] = {}  # bytes that each stack holds
         self.waiting: dict[Node, set[tuple[Any, ...]]] = {}  # computed weights that a stack still owes a gradient
+        self.kept: list[tuple[Extra, int, Any]] = []  # gradients of computed tensors that are to stay
+
+    def of(self, source: Any) -> Any:
+        """The gradient collected for a source, or None."""
+        if source.__class__ is Output:
+            outputs = self.table.get(source.node)
+            return None if outputs is None else outputs[source.index]
+        return self.table.get(source)
 
     def add(self, source: Any, gradient: Any) -> None:
         """Add to a source's gradient. The first is kept by reference, the second makes an array of our own."""
@@ -165,7 +173,7 @@ def sweep(
         if dy.__class__ is list:
             dy = tuple(dy)
         if node.extra is not None:
-            dy = visit(node.extra, dy)
+            dy = visit(node, dy, result)
         if wanted is not None:
             if node in wanted:
                 found[node] = dy
@@ -286,20 +294,19 @@ def leading_to(wanted: set[Any], order: list[Node]) -> set[Node]:
     return kept
 
 
-def visit(extra: Extra, dy: Any) -> Any:
-    """Run the hooks on a node's gradient and keep it where that was asked for."""
-    single = not isinstance(dy, tuple)
-    outputs = [dy] if single else list(dy)
+def visit(node: Node, dy: Any, result: Gradients) -> Any:
+    """Run the hooks on a node's gradient, and note it where `retain_grad` asked for it."""
+    extra = node.extra
+    assert extra is not None
+    outputs = list(dy) if isinstance(dy, tuple) else [dy]
     for index, gradient in enumerate(outputs):
         if gradient is None:
             continue
         for hook in list(extra.hooks.get(index, {}).values()):
-            gradient = run_hook(hook, gradient)
-        outputs[index] = gradient
+            gradient = outputs[index] = run_hook(hook, gradient)
         if index in extra.kept:
-            held = extra.kept[index]
-            extra.kept[index] = np.array(gradient) if held is None else held + gradient
-    return outputs[0] if single else tuple(outputs)
+            result.kept.append((extra, index, gradient))
+    return tuple(outputs) if isinstance(dy, tuple) else outputs[0]
 
 
 def run_hook(hook: Callable[[Any], Any], gradient: Any) -> Any:
@@ -355,7 +362,10 @@ def drain(steps: Generator[Step, None, Gradients]) -> Gradients:
 
 
 def deposit(gradients: Gradients) -> None:
-    """Add the collected gradients to the leaves' own."""
+    """Add the collected gradients to those of the leaves, and of the computed tensors that keep theirs."""
+    for extra, index, gradient in gradients.kept:
+        held = extra.kept[index]
+        extra.kept[index] = np.array(gradient) if held is None else held + gradient
     for leaf, gradient in gradients.table.items():
         if leaf.__class__ is not Leaf:
             continue

@@ -59,6 +59,7 @@ class Module:
       ``backward`` and may use what that left in ``node.delta`` (which is None when backward was not asked for).
     - ``expand(self, node, *inputs, *parameters)`` states the module's definition in tensor operations. Primitives have
       none: they are what definitions are made of.
+      Where the engine needs it (see ``saves``), ``node.saved`` begins with the inputs and parameters, or ``recall`` finds them.
     - ``stack(self, nodes, dys)``, optionally, joins several uses into one (node, dy) for a shared parameter pass.
 
     A model defines only ``forward`` with tensors, and is called like a function.
@@ -134,6 +135,10 @@ class Module:
         ]
         first_many = next((i for i, name in enumerate(names) if name.endswith("[{}]")), len(names))
         return names[index] if index < first_many else names[-1].format(index - first_many)
+
+    def recall(self, node: Node) -> tuple[Any, ...]:
+        """The values of a node's inputs (parameters last), for `expand`; by default what `node.saved` begins with."""
+        return tuple(node.saved[: len(node.inputs)])
 
     # State ---------------------------------------------------------------------------------------------------------
 

@@ -205,13 +205,14 @@ def node_of(source: object) -> Node | None:
 class Context:
     """Where recording stands in one thread. Passive: the blocks below change it and put it back."""
 
-    __slots__ = ("place", "recording", "replaying", "tape")
+    __slots__ = ("draws", "place", "recording", "replaying", "tape")
 
     def __init__(self) -> None:
         self.recording = True
         self.place = Place()
         self.tape: Tape | None = None
-        self.replaying = False  # a computation is being repeated: buffers and generators must not move on
+        self.replaying = False  # a computation is being repeated: running statistics must not move on
+        self.draws: dict[np.random.Generator, Any] | None = None  # states of generators before their first draw
 
 
 class _Local(threading.local):
@@ -252,15 +253,45 @@ class enable_grad(no_grad):
     recording = True
 
 
-class replay(ContextDecorator):
-    """Within this block a computation is repeated: running statistics stay as they are. Used by `gz.checkpoint`."""
+def note_draw(rng: np.random.Generator) -> None:
+    """To be called by a stochastic rule before it draws, so that `gz.checkpoint` can repeat the draw."""
+    draws = local.context.draws
+    if draws is not None:
+        draws.setdefault(rng, rng.bit_generator.state)
+
+
+class watch_draws:
+    """Within this block the states that generators had before their first draw are noted in the given dictionary."""
+
+    def __init__(self, draws: dict[np.random.Generator, Any]) -> None:
+        self._draws = draws
 
     def __enter__(self) -> None:
-        self._before = local.context.replaying
-        local.context.replaying = True
+        self._before, local.context.draws = local.context.draws, self._draws
+
+    def __exit__(self, *exception: object) -> None:
+        inner, local.context.draws = self._draws, self._before
+        if self._before is not None:
+            for rng, state in inner.items():
+                self._before.setdefault(rng, state)
+
+
+class replay:
+    """Within this block a computation is repeated: generators draw what they drew, running statistics stay."""
+
+    def __init__(self, draws: dict[np.random.Generator, Any]) -> None:
+        self._draws = draws
+
+    def __enter__(self) -> None:
+        self._states = {rng: rng.bit_generator.state for rng in self._draws}
+        for rng, state in self._draws.items():
+            rng.bit_generator.state = state
+        self._before, local.context.replaying = local.context.replaying, True
 
     def __exit__(self, *exception: object) -> None:
         local.context.replaying = self._before
+        for rng, state in self._states.items():
+            rng.bit_generator.state = state
 
 
 class _Placed(ContextDecorator):
