@@ -1,10 +1,13 @@
 """graphzoo: a dynamic computation-graph engine with tape autodiff, on NumPy."""
 
 from .check import *
+from .containers import *
 from .derivatives import *
 from .errors import *
-from .module import Formulas, Module, ModuleDict, ModuleList, OUTPUT, Parameter, Sequential
-from .tape import Tape, enable_grad, no_grad, scope, time_step
+from .module import OUTPUT, Formulas, Module
+from .observer import Tape
+from .state import Parameter
+from .tape import enable_grad, no_grad, scope, time_step
 from .tensor import Tensor, backward_steps, detach_state, tensor
 from .zoo import *
 

@@ -1,9 +1,9 @@
 """The backward engine: one sweep over the recorded nodes, newest first.
 
-Why newest first? A node may only be differentiated once everything that used its output has handed down its share of the
-gradient; otherwise an incomplete gradient would travel on, and the rest of the graph would be visited again for every
-path. An order in which users come before what they used is a (reverse) topological order. Nodes are numbered as they are
-recorded, and an operation can only use what existed before it, so sorting by falling number is such an order.
+Why newest first? A node may only be differentiated once everything that used its output has handed down its share of
+the gradient; otherwise an incomplete gradient would travel on, and the rest of the graph would be visited again for
+every path. An order in which users come before what they used is a (reverse) topological order. Nodes are numbered as
+they are recorded, and an operation can only use what existed before it, so sorting by falling number is such an order.
 
 `sweep` is the only loop. `Tensor.backward` drains it, `backward_steps` hands out what it yields, `gz.grad` asks it for
 chosen sources, and `gz.contributions` reads the parameter gradients use by use. Its table of gradients is its own:
@@ -190,8 +190,8 @@ def sweep(
                 gradients = module.backward(node, dy)
             if watch:
                 gradients = fitted(node, gradients)
-            for source, dx in zip(node.inputs, gradients if gradients.__class__ is tuple else (gradients,)):  # noqa: B905
-                if dx is None:
+            for source, dx in zip(node.inputs, gradients if gradients.__class__ is tuple else (gradients,)):  # noqa:
+                B905 if dx is None:
                     continue
                 kind = source.__class__
                 if kind is Node or (kind is Leaf and source.requires_grad):
@@ -330,7 +330,8 @@ def fit(gradient: Any, source: Any, node: Node) -> Any:
     if gradient.shape != shape:
         if not node.module.broadcasts:
             raise ShapeError(
-                f"{type(node.module).__name__} returned a gradient of the wrong shape for its input {node.inputs.index(source)}",
+                f"{type(node.module).__name__} returned a gradient of the wrong shape for its input "
+                f"{node.module.argument_name(node.inputs.index(source))}",
                 got=gradient.shape,
                 expected=f"{shape}, the shape of the input",
                 todo=f"check {type(node.module).__name__}.backward and .parameter_gradients",
@@ -347,7 +348,9 @@ def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
     [[8.0], [8.0], [8.0]]
     """
     extra = gradient.ndim - len(shape)
-    stretched = tuple(extra + axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[extra + axis] != 1)
+    stretched = tuple(
+        extra + axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[extra + axis] != 1
+    )
     axes = (*range(extra), *stretched)
     return (gradient.sum(axis=axes) if axes else gradient).reshape(shape)
 

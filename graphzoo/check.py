@@ -1,8 +1,8 @@
 """Gradient checking: a module's passes against its values, against its definition, and against themselves.
 
-The checks follow Griewank & Walther, "Evaluating Derivatives" (2008): central differences with a step near the cube root
-of the machine precision, element by element for small inputs and along random directions for all. Everything is done in
-float64 on copies: nothing of the caller's changes.
+The checks follow Griewank & Walther, "Evaluating Derivatives" (2008): central differences with a step near the cube
+root of the machine precision, element by element for small inputs and along random directions for all. Everything is
+done in float64 on copies: nothing of the caller's changes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .derivatives import derive, grad
+from .derivatives import grad
 from .errors import ArgumentError, GraphzooError, describe
 from .module import Module
-from .tape import Node, Output, node_of, stand_in
+from .tape import Node, stand_in
 from .tensor import Tensor, as_array, constant
 
 __all__ = ["Check", "CheckFailed", "Report", "check"]
@@ -78,7 +78,9 @@ class _Subject:
         self.function: Callable[..., Any] = self.module if self.module is not None else target
         self.states = [(g, g.bit_generator.state) for g in _generators(self.module)]
         self.arrays = [_variable(value) for value in inputs]
-        self.varied = [i for i, array in enumerate(self.arrays) if isinstance(array, np.ndarray) and array.dtype.kind == "f"]
+        self.varied = [
+            i for i, array in enumerate(self.arrays) if isinstance(array, np.ndarray) and array.dtype.kind == "f"
+        ]
         self.parameters = dict(self.module.named_parameters()) if self.module is not None else {}
         self.labels = [f"input {i}" for i in self.varied] + list(self.parameters)
         self.weights = [rng.standard_normal(output.shape) for output in self.outputs(self.values())]
@@ -133,9 +135,9 @@ def check(
     """Check the gradients of a module or function at the given inputs.
 
     What is compared, in float64, on copies: the gradient of every input and parameter with central differences, element
-    by element and along random directions; every recorded module with its definition (`expand`), in values and gradients;
-    two uses of a module in one graph with the sum of both; and, to second order, the derivative of the gradient with
-    central differences of the gradient.
+    by element and along random directions; every recorded module with its definition (`expand`), in values and
+    gradients; two uses of a module in one graph with the sum of both; and, to second order, the derivative of the
+    gradient with central differences of the gradient.
 
     Args:
         target: a module, or a function of tensors that returns a tensor or a tuple of them.
@@ -163,7 +165,9 @@ def check(
     name = type(target).__name__ if isinstance(target, Module) else getattr(target, "__name__", repr(target))
     subject = _Subject(target, arguments, generator)
     if not subject.labels:
-        raise ArgumentError("there is nothing to differentiate", got=", ".join(map(describe, arguments)), expected="a float input")
+        raise ArgumentError(
+            "there is nothing to differentiate", got=", ".join(map(describe, arguments)), expected="a float input"
+        )
     report = Report(name)
     point = subject.values()
     if subject.number(point) != subject.number(point) and not np.isnan(subject.number(point)):
@@ -226,13 +230,17 @@ def _elements(
         change[place] = h = _step(point[index][place])
         above, below = (subject.number(_moved(point, index, sign * change)) for sign in (1, -1))
         numeric[k] = (above - below) / (2 * h)
-        bend = abs(above - 2 * middle + below) / h  # the two slopes' difference: of order h where the function is smooth
+        bend = (
+            abs(above - 2 * middle + below) / h
+        )  # the two slopes' difference: of order h where the function is smooth
         if bend > 1e-3 * (1 + abs(numeric[k])):
             kinks.append(place)
     got = np.array([analytic[index][place] for place in places])
     line = _line(f"{label}: elements", got, numeric, tolerance, places)
     if kinks:
-        warnings.append(f"{label}: near a kink or jump at {kinks[0]}: left and right slopes differ; move the input away from it")
+        warnings.append(
+            f"{label}: near a kink or jump at {kinks[0]}: left and right slopes differ; move the input away from it"
+        )
     yield line
 
 
@@ -295,7 +303,9 @@ def _definition(node: Node, name: str, rng: np.random.Generator, tolerance: floa
     node.delta = None
     wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
     pairs = [(output, d) for output, d in zip(defined, dys, strict=True) if output.requires_grad]
-    expected = iter(grad([output for output, _ in pairs], wanted, [d for _, d in pairs]) if pairs else [None] * len(wanted))
+    expected = iter(
+        grad([output for output, _ in pairs], wanted, [d for _, d in pairs]) if pairs else [None] * len(wanted)
+    )
     for index, (gradient, leaf) in enumerate(zip(got, leaves, strict=True)):
         if isinstance(leaf, Tensor) and leaf.requires_grad:
             reference = next(expected)
@@ -325,10 +335,10 @@ def _twice(subject: _Subject, point: list[np.ndarray], tolerance: float, rng: np
         total = total + (output * constant(weight)).sum()
     leaves = first + second
     both = grad(total, leaves) if total.requires_grad else [None] * len(leaves)
-    both = [np.zeros(x.shape) if g is None else g for g, x in zip(both, leaves, strict=True)]
+    gradients = [np.zeros(x.shape) if g is None else g for g, x in zip(both, leaves, strict=True)]
     alone, beside = subject.gradients(point), subject.gradients(other)
     expected = alone[:inputs] + [a + b for a, b in zip(alone[inputs:], beside[inputs:], strict=True)] + beside[:inputs]
-    return _line("used twice", _joined(both), _joined(expected), max(tolerance, 1e-9))
+    return _line("used twice", _joined(gradients), _joined(expected), max(tolerance, 1e-9))
 
 
 def _second_order(subject: _Subject, point: list[np.ndarray], tolerance: float, rng: np.random.Generator) -> Check:
@@ -358,7 +368,9 @@ def _variable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, (tuple, list)) and any(isinstance(v, (Tensor, np.ndarray)) for v in value):
-        raise ArgumentError("inputs to check must be arrays", got=describe(value), todo="wrap the call: lambda x, h, c: cell(x, (h, c))")
+        raise ArgumentError(
+            "inputs to check must be arrays", got=describe(value), todo="wrap the call: lambda x, h, c: cell(x, (h, c))"
+        )
     array = as_array(value)
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
@@ -379,7 +391,9 @@ def _flat(output: Any) -> list[Tensor]:
         return [tensor for part in output for tensor in _flat(part)]
     if output is None:
         return []
-    raise ArgumentError("a checked function returns tensors", got=describe(output), expected="a gz.Tensor or a tuple of them")
+    raise ArgumentError(
+        "a checked function returns tensors", got=describe(output), expected="a gz.Tensor or a tuple of them"
+    )
 
 
 def _nodes(outputs: list[Tensor]) -> list[Node]:

@@ -1,9 +1,9 @@
 """Derivatives as values: `grad` and what is built from it, contributions per use, and checkpointing.
 
-Derivatives of derivatives need the gradients themselves as tensors with a graph. A node's gradients become tensors in one
-of two ways: a primitive's `backward` is written in operations that tensors have, too, and is run on tensors that are
-linked to the node's place in the graph; any other module is replaced by its definition, `expand`, which is recorded for
-the occasion and differentiated in the same manner.
+Derivatives of derivatives need the gradients themselves as tensors with a graph. A node's gradients become tensors in
+one of two ways: a primitive's `backward` is written in operations that tensors have, too, and is run on tensors that
+are linked to the node's place in the graph; any other module is replaced by its definition, `expand`, which is
+recorded for the occasion and differentiated in the same manner.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def derive(node: Node, dy: Any) -> tuple[Any, ...]:
     try:
         if node.module.saves is None:
             return through_definition(node, dy, derive)
-        saved = tuple(_linked(node, role, value) for role, value in zip(node.module.saves, node.saved or (), strict=True))
+        saved = tuple(
+            _linked(node, role, value) for role, value in zip(node.module.saves, node.saved or (), strict=True)
+        )
         gradients = node.module.backward(stand_in(node, saved), dy)
         return gradients if isinstance(gradients, tuple) else (gradients,)
     finally:
@@ -98,7 +100,9 @@ def _sequence(value: Any, what: str) -> list[Tensor]:
     tensors = [value] if isinstance(value, Tensor) else list(value)
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
-            raise ArgumentError(f"{what} must be tensors", got=describe(tensor), expected="a gz.Tensor or several of them")
+            raise ArgumentError(
+                f"{what} must be tensors", got=describe(tensor), expected="a gz.Tensor or several of them"
+            )
     return tensors
 
 
@@ -133,7 +137,9 @@ def grad(
     array([ 6., 12.], dtype=float32)
     """
     heads, leaves = _sequence(outputs, "outputs"), _sequence(inputs, "inputs")
-    starts = [gradient] if isinstance(outputs, Tensor) else list(gradient) if gradient is not None else [None] * len(heads)
+    starts = (
+        [gradient] if isinstance(outputs, Tensor) else list(gradient) if gradient is not None else [None] * len(heads)
+    )
     seeds: list[tuple[Any, Any]] = []
     for head, start in zip(heads, starts, strict=True):
         head._refuse_without_graph("grad()")
@@ -184,8 +190,8 @@ def contributions(
 ) -> dict[Any, list[Use]]:
     """What each single use of a parameter contributed to dL/dW: per node, per time step.
 
-    The contributions of a parameter add up to the gradient that `backward` gives (to rounding). They may cancel: look at
-    their cosine with the sum beside their norm. No `.grad` changes.
+    The contributions of a parameter add up to the gradient that `backward` gives (to rounding). They may cancel: look
+    at their cosine with the sum beside their norm. No `.grad` changes.
 
     Args:
         loss: the tensor to differentiate.
@@ -375,13 +381,15 @@ def _first_derivatives(function: Callable[..., Any], leaves: list[Tensor]) -> li
     output = _call(function, leaves)
     if output.size != 1:
         raise GradientError(
-            "second derivatives are of functions that return a single number", got=f"shape {output.shape}", todo="sum() it"
+            "second derivatives are of functions that return a single number",
+            got=f"shape {output.shape}",
+            todo="sum() it",
         )
     gradients: Iterable[Any] = grad(output, leaves, create_graph=True) if output.requires_grad else [None] * len(leaves)
     return [g if isinstance(g, Tensor) else constant(g) for g in _filled(gradients, leaves)]
 
 
-# Recomputing -----------------------------------------------------------------------------------------------------------
+# Recomputing ----------------------------------------------------------------------------------------------------------
 
 
 class Checkpoint(Module):

@@ -7,16 +7,16 @@ and other modules; it is no node but a scope, which pictures draw as a box.
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .errors import ArgumentError, GraphzooError, ShapeError, StateError, UnsupportedError, describe
+from .errors import GraphzooError, ShapeError, UnsupportedError, describe
+from .state import Parameter, State, labelled
 from .tape import Leaf, Node, Output, local, new_object, next_number, scope
-from .tensor import DEFAULT_DTYPE, Tensor, as_array, constant, wrap
+from .tensor import Tensor, as_array, constant, wrap
 
 OUTPUT = "output"
 """In `Module.saves`: this saved value is the node's output."""
@@ -31,35 +31,21 @@ class Formulas(NamedTuple):
     source: str = ""
 
 
-class Parameter(Tensor):
-    """A tensor that a module learns: requires a gradient, and is float32 unless a dtype is given.
-
-    >>> import graphzoo as gz
-    >>> gz.Parameter([[1.0, 2.0]])
-    tensor([[1., 2.]], requires_grad=True)
-    """
-
-    __slots__ = ()
-    _role = "parameter"
-
-    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
-        super().__init__(data, DEFAULT_DTYPE if dtype is None else dtype, requires_grad, name)
-
-
-class Module:
+class Module(State):
     """Base of everything in the zoo, and of a user's own rules and models. `super().__init__()` is not needed.
 
     A rule defines, with arrays in and arrays out and nothing kept on the module:
 
-    - ``forward(self, node, *inputs, *parameters)`` returns the output, or a tuple of outputs. What the other passes need
-      goes to ``node.saved``; ``node.needs`` tells which inputs a gradient will be asked for.
-    - ``backward(self, node, dy)`` returns one gradient per input, None where none flows. With several outputs ``dy`` is a
-      tuple, None for outputs that no gradient reached. It may return ``dy`` itself or views of it.
+    - ``forward(self, node, *inputs, *parameters)`` returns the output, or a tuple of outputs. What the other passes
+      need goes to ``node.saved``; ``node.needs`` tells which inputs a gradient will be asked for.
+    - ``backward(self, node, dy)`` returns one gradient per input, None where none flows. With several outputs ``dy``
+      is a tuple, None for outputs that no gradient reached. It may return ``dy`` itself or views of it.
     - ``parameter_gradients(self, node, dy)`` returns a dictionary of fresh arrays, by parameter name. It runs after
       ``backward`` and may use what that left in ``node.delta`` (which is None when backward was not asked for).
     - ``expand(self, node, *inputs, *parameters)`` states the module's definition in tensor operations. Primitives have
       none: they are what definitions are made of.
-      Where the engine needs it (see ``saves``), ``node.saved`` begins with the inputs and parameters, or ``recall`` finds them.
+      Where the engine needs it (see ``saves``), ``node.saved`` begins with the inputs and parameters, or ``recall``
+      finds them.
     - ``stack(self, nodes, dys)``, optionally, joins several uses into one (node, dy) for a shared parameter pass.
 
     A model defines only ``forward`` with tensors, and is called like a function.
@@ -90,10 +76,8 @@ class Module:
 
     formulas: ClassVar[Formulas] = Formulas("")
     parameter_names: ClassVar[tuple[str, ...]] = ()
-    buffer_names: ClassVar[tuple[str, ...]] = ()
     saves: ClassVar[tuple[int | str | None, ...] | None] = None
     broadcasts: ClassVar[bool] = False
-    training: bool = True
     name: str | None = None
 
     # The passes; what a class leaves out stays None.
@@ -123,7 +107,7 @@ class Module:
             if value.name is None:
                 value.name = key
         elif isinstance(value, (list, tuple, dict)):
-            for label, item in _labelled(value):
+            for label, item in labelled(value):
                 if isinstance(item, Module):
                     object.__setattr__(item, "name", f"{key}.{label}")
 
@@ -140,242 +124,17 @@ class Module:
         """The values of a node's inputs (parameters last), for `expand`; by default what `node.saved` begins with."""
         return tuple(node.saved[: len(node.inputs)])
 
-    # State ---------------------------------------------------------------------------------------------------------
-
-    def _children(self) -> Iterator[tuple[str, Any]]:
-        """Name and value of what may hold state: this module's attributes, with lists and dictionaries opened."""
-        for key, value in vars(self).items():
-            if isinstance(value, (list, tuple, dict)):
-                yield from ((f"{key}.{label}", item) for label, item in _labelled(value))
-            else:
-                yield key, value
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Every module in this one, itself first, with its dotted path; a shared module under each of its paths."""
-        yield prefix, self
-        for key, value in self._children():
-            if isinstance(value, Module):
-                yield from value.named_modules(f"{prefix}.{key}" if prefix else key)
-
-    def modules(self) -> Iterator[Module]:
-        """Every module in this one, itself first, each once."""
-        yield from dict.fromkeys(module for _, module in self.named_modules())
-
-    def _named_state(self) -> Iterator[tuple[str, Module, str, Any]]:
-        """Dotted name, owner, attribute and value of every parameter and buffer, in order; shared ones repeatedly."""
-        for path, module in self.named_modules():
-            for key, value in module._children():
-                if isinstance(value, Parameter) or (key in module.buffer_names and value is not None):
-                    yield f"{path}.{key}" if path else key, module, key, value
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Dotted name and parameter, each parameter once."""
-        seen: set[int] = set()
-        for name, _, _, value in self._named_state():
-            if isinstance(value, Parameter) and id(value) not in seen:
-                seen.add(id(value))
-                yield name, value
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Every parameter once, in order of definition."""
-        for _, value in self.named_parameters():
-            yield value
-
-    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Dotted name and array of every buffer."""
-        for name, _, _, value in self._named_state():
-            if not isinstance(value, Parameter):
-                yield name, value
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by dotted name (PyTorch's names).
-
-        >>> import graphzoo as gz
-        >>> sorted(gz.Linear(2, 3).state_dict())
-        ['bias', 'weight']
-        """
-        return {name: np.array(getattr(value, "data", value)) for name, _, _, value in self._named_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Write the values of a `state_dict` into this module; values are cast to the module's dtypes.
-
-        Raises:
-            StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
-        """
-        own = {name: (module, key, value) for name, module, key, value in self._named_state()}
-        problems = [f"missing     {name}" + _nearest(name, set(state) - set(own)) for name in own if name not in state]
-        problems += [f"unexpected  {name}" + _nearest(name, set(own) - set(state)) for name in state if name not in own]
-        arrays = {name: np.asarray(getattr(state[name], "data", state[name])) for name in own if name in state}
-        problems += [
-            f"misshapen   {name}: got {array.shape}, expected {own[name][2].shape}"
-            for name, array in arrays.items()
-            if array.shape != own[name][2].shape
-        ]
-        if problems:
-            raise StateError(f"this state does not fit {type(self).__name__}\n  " + "\n  ".join(problems))
-        for name, array in arrays.items():
-            module, key, value = own[name]
-            if isinstance(value, Parameter):
-                value.data[...] = array
-                value.mark_written("load_state_dict()")
-            else:
-                module._set_buffer(key, array.astype(value.dtype))
-
-    def _set_buffer(self, key: str, array: np.ndarray) -> None:
-        object.__setattr__(self, key, array)
-
-    def astype(self, dtype: Any) -> Self:
-        """Convert all floating-point parameters and buffers to a dtype, in place; returns the module."""
-        for _, module, key, value in self._named_state():
-            if value.dtype.kind != "f":
-                continue
-            if isinstance(value, Parameter):
-                before = value.source
-                value._data = value.data.astype(dtype)
-                value.source = value._leaf(before.requires_grad, before.name)
-            else:
-                module._set_buffer(key, value.astype(dtype))
-        return self
-
-    def train(self, mode: bool = True) -> Self:
-        """Put this module and all in it into training (or evaluation) mode; returns the module."""
-        for module in self.modules():
-            object.__setattr__(module, "training", bool(mode))
-        return self
-
-    def eval(self) -> Self:
-        """Put this module and all in it into evaluation mode; returns the module."""
-        return self.train(False)
-
-    def requires_grad_(self, value: bool = True) -> Self:
-        """Freeze (False) or unfreeze all parameters; the parameter pass of frozen ones is skipped. Returns the module."""
-        for parameter in self.parameters():
-            parameter.requires_grad = value
-        return self
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for parameter in self.parameters():
-            parameter.grad = None
-
     def extra_repr(self) -> str:
         """What stands in the brackets of `repr`: the module's configuration."""
         return ""
 
     def __repr__(self) -> str:
-        children = [(key, value) for key, value in self._children() if isinstance(value, Module)]
+        children = [(key, value) for key, value in self.children() if isinstance(value, Module)]
         head = f"{type(self).__name__}({self.extra_repr()}"
         if not children:
             return head + ")"
         lines = [f"  ({key}): " + repr(value).replace("\n", "\n  ") for key, value in children]
         return "\n".join([head, *lines, ")"])
-
-
-def _labelled(value: Any) -> Iterable[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return ((str(label), item) for label, item in items)
-
-
-def _nearest(name: str, among: Iterable[str]) -> str:
-    match = difflib.get_close_matches(name, list(among), n=1)
-    return f"  (did you mean {match[0]!r}?)" if match else ""
-
-
-class _Container(Module):
-    """A module that holds others under labels of its own."""
-
-    def __init__(self) -> None:
-        self._items: dict[str, Module] = {}
-
-    def _children(self) -> Iterator[tuple[str, Any]]:
-        yield from self._items.items()
-
-    def _put(self, label: str, module: Any) -> None:
-        if not isinstance(module, Module):
-            raise ArgumentError(
-                f"{type(self).__name__} holds modules", got=describe(module), expected="an instance of gz.Module"
-            )
-        self._items[label] = module
-        object.__setattr__(module, "name", label)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-
-class Sequential(_Container):
-    """Modules called one after the other.
-
-    >>> import graphzoo as gz
-    >>> gz.Sequential(gz.Linear(2, 3), gz.Tanh(), gz.Linear(3, 1))
-    Sequential(
-      (0): Linear(in_features=2, out_features=3, bias=True)
-      (1): Tanh()
-      (2): Linear(in_features=3, out_features=1, bias=True)
-    )
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        super().__init__()
-        for label, module in enumerate(modules):
-            self._put(str(label), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self._items.values():
-            x = module(x)
-        return x
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._items.values())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._items.values())[index]
-
-
-class ModuleList(_Container):
-    """A list of modules, whose parameters belong to the module that holds the list."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> Self:
-        """Add a module at the end; returns the list."""
-        self._put(str(len(self)), module)
-        return self
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._items.values())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._items.values())[index]
-
-
-class ModuleDict(_Container):
-    """A dictionary of modules, whose parameters belong to the module that holds it."""
-
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        super().__init__()
-        for label, module in (modules or {}).items():
-            self[label] = module
-
-    def __setitem__(self, label: str, module: Module) -> None:
-        self._put(label, module)
-
-    def __getitem__(self, label: str) -> Module:
-        return self._items[label]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def keys(self) -> Iterable[str]:
-        return self._items.keys()
-
-    def values(self) -> Iterable[Module]:
-        return self._items.values()
-
-    def items(self) -> Iterable[tuple[str, Module]]:
-        return self._items.items()
 
 
 # Recording -----------------------------------------------------------------------------------------------------------
@@ -444,8 +203,8 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
         node.shape = output.shape
         node.dtype = output.dtype
         result = wrap(output, node)
-    if context.tape is not None:
-        context.tape.append(node)
+    if context.observer is not None:
+        context.observer.append(node)
     return result
 
 
@@ -483,8 +242,8 @@ def unary(module: Module, a: Tensor) -> Tensor:
     node.place = context.place
     node.shape = output.shape
     node.dtype = output.dtype
-    if context.tape is not None:
-        context.tape.append(node)
+    if context.observer is not None:
+        context.observer.append(node)
     result = new_object(Tensor)
     result._data = output
     result.source = node
@@ -539,8 +298,8 @@ def binary(module: Module, a: Any, b: Any) -> Tensor:
     node.place = context.place
     node.shape = output.shape
     node.dtype = output.dtype
-    if context.tape is not None:
-        context.tape.append(node)
+    if context.observer is not None:
+        context.observer.append(node)
     result.source = node
     return result
 

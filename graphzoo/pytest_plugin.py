@@ -1,7 +1,7 @@
 """The pytest fixture `gradcheck`: `gz.check` with a seed that belongs to the test.
 
-    def test_my_module(gradcheck):
-        gradcheck(MyModule(), np.ones((2, 3)))
+def test_my_module(gradcheck):
+    gradcheck(MyModule(), np.ones((2, 3)))
 """
 
 from __future__ import annotations

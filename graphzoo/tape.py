@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +39,7 @@ RELEASED = _Released()
 
 
 class Scope(NamedTuple):
-    """One box around nodes: the name of a model or of a `gz.scope`, and the class it stands for ("" for a plain one)."""
+    """One box around nodes: the name of a model or of a `gz.scope`, and the model's class ("" for a plain scope)."""
 
     name: str
     kind: str
@@ -63,7 +62,19 @@ class Leaf:
     was last changed in place; a node with a smaller number that saved this memory can no longer be differentiated.
     """
 
-    __slots__ = ("dtype", "grad", "hooks", "memory", "name", "number", "requires_grad", "role", "shape", "writer", "written")
+    __slots__ = (
+        "dtype",
+        "grad",
+        "hooks",
+        "memory",
+        "name",
+        "number",
+        "requires_grad",
+        "role",
+        "shape",
+        "writer",
+        "written",
+    )
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], requires_grad: bool, role: str, name: str | None) -> None:
         self.number = next_number()
@@ -100,8 +111,8 @@ class Node:
     Attributes:
         module: the module whose rules belong to this node.
         number: its place in the order of recording; unique in the process.
-        inputs: one source for each argument, the module's parameters last. Python numbers and None stand for themselves.
-        needs: for each input, whether a gradient flows to it.
+        inputs: one source for each argument, the module's parameters last. Python numbers and None stand for
+        themselves. needs: for each input, whether a gradient flows to it.
         saved: what the module's forward pass put there for the other passes; `RELEASED` after a backward pass.
         shape, dtype: of the output; tuples of them when the module has several outputs.
         place: scopes and time step.
@@ -148,11 +159,7 @@ class Node:
     @property
     def parents(self) -> tuple[Node, ...]:
         """The nodes whose outputs this node used, one for each edge."""
-        return tuple(
-            source.node if source.__class__ is Output else source
-            for source in self.inputs
-            if source.__class__ is Node or source.__class__ is Output
-        )
+        return tuple(node for source in self.inputs if (node := node_of(source)) is not None)
 
     def more(self) -> Extra:
         """The node's `extra`, made on first use."""
@@ -197,20 +204,20 @@ def stand_in(node: Node, saved: Any, delta: Any = None) -> Node:
 
 def node_of(source: object) -> Node | None:
     """The node behind a source, or None for leaves, numbers and None."""
-    if source.__class__ is Node:
-        return source  # type: ignore[return-value]
+    if isinstance(source, Node):
+        return source
     return source.node if isinstance(source, Output) else None
 
 
 class Context:
     """Where recording stands in one thread. Passive: the blocks below change it and put it back."""
 
-    __slots__ = ("draws", "place", "recording", "replaying", "tape")
+    __slots__ = ("draws", "observer", "place", "recording", "replaying")
 
     def __init__(self) -> None:
         self.recording = True
         self.place = Place()
-        self.tape: Tape | None = None
+        self.observer: Any = None  # a Tape, told of each node that is recorded
         self.replaying = False  # a computation is being repeated: running statistics must not move on
         self.draws: dict[np.random.Generator, Any] | None = None  # states of generators before their first draw
 
@@ -348,73 +355,6 @@ class time_step(_Placed):
         return Place(around.scope, self._t)
 
 
-class Tape:
-    """Looks on while a block records: its nodes in order, how many are still alive, how many bytes they hold.
-
-    The tape does not keep the graph alive, so that `live_nodes` tells whether something else does: a loss summed over
-    an epoch with its graph, or a recurrent state carried on without `gz.detach_state`.
-
-    >>> import graphzoo as gz
-    >>> x = gz.tensor([1.0, 2.0], requires_grad=True)
-    >>> with gz.Tape() as tape:
-    ...     y = (x * x).sum()
-    >>> [type(node.module).__name__ for node in tape.nodes], tape.live_nodes
-    (['Multiply', 'Sum'], 2)
-    >>> tape.bytes_held                                # Multiply saved x, which is one array of two float32
-    8
-    >>> y.backward()
-    >>> tape.bytes_held
-    0
-    >>> del y
-    >>> tape.live_nodes, len(tape)
-    (0, 2)
-    """
-
-    def __init__(self) -> None:
-        self._references: list[weakref.ref[Node]] = []
-        self._around: list[Tape | None] = []
-
-    def __enter__(self) -> Tape:
-        self._around.append(local.context.tape)
-        local.context.tape = self
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        local.context.tape = self._around.pop()
-
-    def append(self, node: Node) -> None:
-        """Remember one node, here and in the tapes around this one."""
-        self._references.append(weakref.ref(node))
-        if self._around and self._around[-1] is not None:
-            self._around[-1].append(node)
-
-    def __len__(self) -> int:
-        """How many nodes were recorded, dead ones included."""
-        return len(self._references)
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes)
-
-    @property
-    def nodes(self) -> list[Node]:
-        """The recorded nodes that are still alive, in order of recording."""
-        return [node for reference in self._references if (node := reference()) is not None]
-
-    @property
-    def live_nodes(self) -> int:
-        """How many of the recorded nodes something still refers to."""
-        return len(self.nodes)
-
-    @property
-    def bytes_held(self) -> int:
-        """Bytes of the arrays that live nodes have saved; an array or buffer shared by several counts once."""
-        buffers: dict[int, int] = {}
-        for node in self.nodes:
-            for array in saved_arrays(node):
-                buffers.update([owner_of(array)])
-        return sum(buffers.values())
-
-
 def saved_arrays(node: Node) -> Iterator[np.ndarray]:
     """The arrays that a node holds: what it saved, at any depth of tuples, lists, dictionaries and slotted objects."""
     pending = [node.saved, node.delta]
@@ -426,7 +366,9 @@ def saved_arrays(node: Node) -> Iterator[np.ndarray]:
             pending.extend(value)
         elif isinstance(value, dict):
             pending.extend(value.values())
-        elif hasattr(type(value), "__slots__") and not isinstance(value, (str, bytes, int, float, _Released, Node, Leaf)):
+        elif hasattr(type(value), "__slots__") and not isinstance(
+            value, (str, bytes, int, float, _Released, Node, Leaf)
+        ):
             pending.extend(getattr(value, slot, None) for slot in type(value).__slots__)
 
 

@@ -27,8 +27,8 @@ class Tensor:
         data: the values, an ndarray. Assigning another array of the same shape changes the tensor's values; to write
             into `data` in place, call `mark_written` afterwards, so that a backward pass that still needs the old
             values can say so.
-        grad: the accumulated gradient, an ndarray of the tensor's shape and dtype, or None where none has flowed. Leaves
-            have it after `backward()`; computed tensors only after `retain_grad()`.
+        grad: the accumulated gradient, an ndarray of the tensor's shape and dtype, or None where none has flowed.
+            Leaves have it after `backward()`; computed tensors only after `retain_grad()`.
 
     >>> import graphzoo as gz
     >>> x = gz.tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -140,7 +140,9 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The one element as a Python number."""
         if self._data.size != 1:
-            raise ArgumentError("item() needs a tensor with one element", got=f"shape {self.shape}", todo="index or reduce first")
+            raise ArgumentError(
+                "item() needs a tensor with one element", got=f"shape {self.shape}", todo="index or reduce first"
+            )
         return self._data.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
@@ -219,7 +221,7 @@ class Tensor:
     def name(self) -> str | None:
         source = self.source
         if source.__class__ is Leaf:
-            return source.name  # type: ignore[no-any-return]
+            return source.name
         return source.extra.name if source.__class__ is Node and source.extra else None
 
     @name.setter
@@ -346,7 +348,9 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __copy__(self) -> Self:
-        raise UnsupportedError("a tensor cannot be copied shallowly", todo="use x.detach(), or gz.tensor(x.numpy().copy())")
+        raise UnsupportedError(
+            "a tensor cannot be copied shallowly", todo="use x.detach(), or gz.tensor(x.numpy().copy())"
+        )
 
     def __deepcopy__(self, memo: Any) -> Self:
         if self.node is not None:
@@ -360,7 +364,9 @@ class Tensor:
 
     def __reduce__(self) -> Any:
         if self.node is not None:
-            raise UnsupportedError("a computed tensor cannot be pickled with its graph", got=repr(self.node), todo="use x.detach()")
+            raise UnsupportedError(
+                "a computed tensor cannot be pickled with its graph", got=repr(self.node), todo="use x.detach()"
+            )
         return _rebuild, (type(self), self._data, self.requires_grad, self.name)
 
 

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "graphzoo"
 # "" is graphzoo/__init__.py: it gathers the public names, so only what stands above it may `import graphzoo`.
 FLOORS = [
     {"errors"},
-    {"tape", "tensor", "module", "backward"},
+    {"tape", "tensor", "module", "backward", "state"},
+    {"derivatives", "containers", "observer"},
     {"kernels"},
     {"zoo"},
     {"graph", "init", "optim", "data", "check", "interop"},

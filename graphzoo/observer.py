@@ -1,0 +1,77 @@
+"""Looking on while a block records."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+
+from .tape import Node, local, owner_of, saved_arrays
+
+__all__ = ["Tape"]
+
+
+class Tape:
+    """Looks on while a block records: its nodes in order, how many are still alive, how many bytes they hold.
+
+    The tape does not keep the graph alive, so that `live_nodes` tells whether something else does: a loss summed over
+    an epoch with its graph, or a recurrent state carried on without `gz.detach_state`.
+
+    >>> import graphzoo as gz
+    >>> x = gz.tensor([1.0, 2.0], requires_grad=True)
+    >>> with gz.Tape() as tape:
+    ...     y = (x * x).sum()
+    >>> [type(node.module).__name__ for node in tape.nodes], tape.live_nodes
+    (['Multiply', 'Sum'], 2)
+    >>> tape.bytes_held                                # Multiply saved x, which is one array of two float32
+    8
+    >>> y.backward()
+    >>> tape.bytes_held
+    0
+    >>> del y
+    >>> tape.live_nodes, len(tape)
+    (0, 2)
+    """
+
+    def __init__(self) -> None:
+        self._references: list[weakref.ref[Node]] = []
+        self._around: list[Tape | None] = []
+
+    def __enter__(self) -> Tape:
+        self._around.append(local.context.observer)
+        local.context.observer = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.observer = self._around.pop()
+
+    def append(self, node: Node) -> None:
+        """Remember one node, here and in the tapes around this one."""
+        self._references.append(weakref.ref(node))
+        if self._around and self._around[-1] is not None:
+            self._around[-1].append(node)
+
+    def __len__(self) -> int:
+        """How many nodes were recorded, dead ones included."""
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The recorded nodes that are still alive, in order of recording."""
+        return [node for reference in self._references if (node := reference()) is not None]
+
+    @property
+    def live_nodes(self) -> int:
+        """How many of the recorded nodes something still refers to."""
+        return len(self.nodes)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the arrays that live nodes have saved; an array or buffer shared by several counts once."""
+        buffers: dict[int, int] = {}
+        for node in self.nodes:
+            for array in saved_arrays(node):
+                buffers.update([owner_of(array)])
+        return sum(buffers.values())

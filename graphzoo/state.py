@@ -1,0 +1,164 @@
+"""What a module owns: parameters, buffers, submodules; how they are found, named, saved and loaded.
+
+There is no registration. Whatever is an attribute of a module belongs to it, lists and dictionaries of modules
+included, in the order of assignment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from .errors import StateError
+from .tensor import DEFAULT_DTYPE, Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a module learns: requires a gradient, and is float32 unless a dtype is given.
+
+    >>> import graphzoo as gz
+    >>> gz.Parameter([[1.0, 2.0]])
+    tensor([[1., 2.]], requires_grad=True)
+    """
+
+    __slots__ = ()
+    _role = "parameter"
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
+        super().__init__(data, DEFAULT_DTYPE if dtype is None else dtype, requires_grad, name)
+
+
+class State:
+    """The part of `Module` that knows what belongs to it."""
+
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+    training: bool = True
+
+    def children(self) -> Iterator[tuple[str, Any]]:
+        """Name and value of what may hold state: this module's attributes, with lists and dictionaries opened."""
+        for key, value in vars(self).items():
+            if isinstance(value, (list, tuple, dict)):
+                yield from ((f"{key}.{label}", item) for label, item in labelled(value))
+            else:
+                yield key, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, State]]:
+        """Every module in this one, itself first, with its dotted path; a shared module under each of its paths."""
+        yield prefix, self
+        for key, value in self.children():
+            if isinstance(value, State):
+                yield from value.named_modules(f"{prefix}.{key}" if prefix else key)
+
+    def modules(self) -> Iterator[State]:
+        """Every module in this one, itself first, each once."""
+        yield from dict.fromkeys(module for _, module in self.named_modules())
+
+    def _named_state(self) -> Iterator[tuple[str, State, str, Any]]:
+        """Dotted name, owner, attribute and value of every parameter and buffer, in order; shared ones repeatedly."""
+        for path, module in self.named_modules():
+            for key, value in module.children():
+                if isinstance(value, Parameter) or (key in module.buffer_names and value is not None):
+                    yield f"{path}.{key}" if path else key, module, key, value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Dotted name and parameter, each parameter once."""
+        seen: set[int] = set()
+        for name, _, _, value in self._named_state():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once, in order of definition."""
+        for _, value in self.named_parameters():
+            yield value
+
+    def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Dotted name and array of every buffer."""
+        for name, _, _, value in self._named_state():
+            if not isinstance(value, Parameter):
+                yield name, value
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers by dotted name (PyTorch's names).
+
+        >>> import graphzoo as gz
+        >>> sorted(gz.Linear(2, 3).state_dict())
+        ['bias', 'weight']
+        """
+        return {name: np.array(getattr(value, "data", value)) for name, _, _, value in self._named_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Write the values of a `state_dict` into this module; values are cast to the module's dtypes.
+
+        Raises:
+            StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
+        """
+        own = {name: (module, key, value) for name, module, key, value in self._named_state()}
+        problems = [f"missing     {name}" + _nearest(name, set(state) - set(own)) for name in own if name not in state]
+        problems += [f"unexpected  {name}" + _nearest(name, set(own) - set(state)) for name in state if name not in own]
+        arrays = {name: np.asarray(getattr(state[name], "data", state[name])) for name in own if name in state}
+        problems += [
+            f"misshapen   {name}: got {array.shape}, expected {own[name][2].shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name][2].shape
+        ]
+        if problems:
+            raise StateError(f"this state does not fit {type(self).__name__}\n  " + "\n  ".join(problems))
+        for name, array in arrays.items():
+            module, key, value = own[name]
+            if isinstance(value, Parameter):
+                value.data[...] = array
+                value.mark_written("load_state_dict()")
+            else:
+                module._set_buffer(key, array.astype(value.dtype))
+
+    def _set_buffer(self, key: str, array: np.ndarray) -> None:
+        object.__setattr__(self, key, array)
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert all floating-point parameters and buffers to a dtype, in place; returns the module."""
+        for _, module, key, value in self._named_state():
+            if value.dtype.kind != "f":
+                continue
+            if isinstance(value, Parameter):
+                before = value.source
+                value._data = value.data.astype(dtype)
+                value.source = value._leaf(before.requires_grad, before.name)
+            else:
+                module._set_buffer(key, value.astype(dtype))
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Put this module and all in it into training (or evaluation) mode; returns the module."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Self:
+        """Put this module and all in it into evaluation mode; returns the module."""
+        return self.train(False)
+
+    def requires_grad_(self, value: bool = True) -> Self:
+        """Freeze (False) or unfreeze all parameters; frozen ones cost no parameter pass. Returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = value
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+def labelled(value: Any) -> Iterable[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return ((str(label), item) for label, item in items)
+
+
+def _nearest(name: str, among: Iterable[str]) -> str:
+    match = difflib.get_close_matches(name, list(among), n=1)
+    return f"  (did you mean {match[0]!r}?)" if match else ""
