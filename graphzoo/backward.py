@@ -190,8 +190,10 @@ def sweep(
                 gradients = module.backward(node, dy)
             if watch:
                 gradients = fitted(node, gradients)
-            for source, dx in zip(node.inputs, gradients if gradients.__class__ is tuple else (gradients,)):  # noqa:
-                B905 if dx is None:
+            if gradients.__class__ is not tuple:
+                gradients = (gradients,)
+            for source, dx in zip(node.inputs, gradients):  # noqa: B905  (strict=True costs as much as the loop)
+                if dx is None:
                     continue
                 kind = source.__class__
                 if kind is Node or (kind is Leaf and source.requires_grad):

@@ -29,17 +29,14 @@ FLOORS = [
 # It lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the modules.
 NO_FAMILIES = {"operators"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
-ENGINE_LINES = 1500
+ENGINE_LINES = 1000  # of code: docstrings, comments and blank lines make it shorter to read, not longer
 LOADED_ON_USE = {"networkx", "graphviz", "pygraphviz", "matplotlib", "torch", "tqdm"}
 
 
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name below graphzoo; a package goes by its folder's name."""
     paths = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
-    return {
-        ".".join(path.with_suffix("").parts).removesuffix("__init__").rstrip("."): PACKAGE / path
-        for path in paths
-    }
+    return {".".join(path.with_suffix("").parts).removesuffix("__init__").rstrip("."): PACKAGE / path for path in paths}
 
 
 MODULES = modules()
@@ -107,9 +104,7 @@ def test_imports_for_type_checking_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_module_stands_on_a_floor(name: str) -> None:
-    assert any(name.partition(".")[0] in rooms for rooms in FLOORS), (
-        f"add {name} to FLOORS in {Path(__file__).name}"
-    )
+    assert any(name.partition(".")[0] in rooms for rooms in FLOORS), f"add {name} to FLOORS in {Path(__file__).name}"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -139,16 +134,24 @@ def test_each_family_page_shows_its_module_and_is_in_the_navigation() -> None:
             assert f"::: graphzoo.zoo.{page.stem}\n" in page.read_text()
 
 
+def lines_of_code(source: str) -> int:
+    """Lines that hold more than a docstring, a comment or nothing."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass(lineno=0)
+    return len({node.lineno for node in ast.walk(tree) if getattr(node, "lineno", 0)})
+
+
 def test_the_engine_can_be_read_in_an_evening() -> None:
-    lines = {name: len((PACKAGE / name).read_text().splitlines()) for name in ENGINE}
+    lines = {name: lines_of_code((PACKAGE / name).read_text()) for name in ENGINE}
     assert sum(lines.values()) <= ENGINE_LINES, lines
 
 
 def test_import_loads_only_what_is_needed() -> None:
     program = f"import sys, graphzoo; print(*sorted({LOADED_ON_USE} & sys.modules.keys()))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
