@@ -29,7 +29,7 @@ FLOORS = [
 # It lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the modules.
 NO_FAMILIES = {"operators"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
-ENGINE_LINES = 1000  # of code: docstrings, comments and blank lines make it shorter to read, not longer
+ENGINE_LINES = 1100  # of code: docstrings, comments and blank lines make it shorter to read, not longer
 LOADED_ON_USE = {"networkx", "graphviz", "pygraphviz", "matplotlib", "torch", "tqdm"}
 
 
