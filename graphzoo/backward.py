@@ -196,7 +196,7 @@ def sweep(
                 if dx is None:
                     continue
                 kind = source.__class__
-                if kind is Node or (kind is Leaf and source.requires_grad):
+                if kind is Node or (kind is Leaf and source.requires_grad):  # the two that fill most graphs, in line
                     if dx.dtype is not source.dtype or dx.shape != source.shape:
                         dx = fit(dx, source, node)
                     held = table.get(source)
@@ -267,14 +267,14 @@ def collect(roots: Iterable[Node], floor: int) -> dict[Any, Any]:
         node = pending.pop()
         for source in node.inputs:
             kind = source.__class__
-            if kind is Output:
-                source = source.node
-            elif kind is Leaf:
+            if kind is Leaf:
                 if source.written > node.number:
                     check_unwritten(node, source)
                 continue
-            elif kind is not Node:
-                continue
+            if kind is not Node:
+                if kind is not Output:
+                    continue
+                source = source.node
             if source not in reached and source.number >= floor:
                 if source.saved is RELEASED:
                     raise released_error(source, node)

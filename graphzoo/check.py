@@ -275,13 +275,29 @@ def _definitions(subject: _Subject, point: list[np.ndarray], tolerance: float) -
         if module.expand is None or name in done:
             continue
         done.add(name)
-        yield from _definition(node, name, rng, tolerance)
+        if module.saves is None:
+            yield from _definition(node, name, rng, tolerance)
+        elif module is subject.module:
+            yield from _own_definition(subject, node, point, tolerance)
+
+
+def _own_definition(subject: _Subject, node: Node, point: list[np.ndarray], tolerance: float) -> Iterator[Check]:
+    """The checked rule itself against its definition at the checked inputs."""
+    values = [output.numpy() for output in subject.outputs(point)]
+    arguments, leaves = subject._prepare(point, True)
+    defined = _flat(node.module.expand(node, *arguments, *leaves[len(subject.varied) :]))
+    name = type(node.module).__name__
+    for index, (value, output) in enumerate(zip(values, defined, strict=True)):
+        yield _line(f"{name} = expand: output {index}", value, output.numpy(), tolerance)
+    pairs = [(o, w) for o, w in zip(defined, subject.weights, strict=True) if o.requires_grad]
+    found = grad([o for o, _ in pairs], leaves, [w for _, w in pairs]) if pairs else [None] * len(leaves)
+    expected = [np.zeros(x.shape) if g is None else g for g, x in zip(found, leaves, strict=True)]
+    yield _line(f"{name} = expand: gradients", _joined(subject.gradients(point)), _joined(expected), tolerance)
 
 
 def _definition(node: Node, name: str, rng: np.random.Generator, tolerance: float) -> Iterator[Check]:
+    """A use inside the checked computation against its definition: outputs, and gradients of its own passes."""
     module = node.module
-    if module.saves is not None:
-        return  # its own backward is what second derivatives use; its definition is compared where values are known
     values = module.recall(node)
     leaves = [
         Tensor(value, requires_grad=need) if isinstance(value, np.ndarray) else value
