@@ -1,0 +1,111 @@
+"""What is measured, with which peers, and the ratios that graphzoo is to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import problems
+
+ALL = ("torch", "torch-tuned", "graphzoo", "graphzoo-tuned", "autograd", "mygrad")
+TORCH = ALL[:4]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of the table: `builder` names the program in each workloads/on_*.py, `problem` its arrays."""
+
+    name: str
+    builder: str
+    problem: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    peers: tuple[str, ...] = ALL
+    goals: Mapping[str, float] = field(default_factory=dict)  # graphzoo variant -> ratio to the better torch
+    rival_goals: Mapping[str, float] = field(default_factory=dict)  # autograd, mygrad -> ratio to them
+
+    def make(self) -> Any:
+        return problems.MAKERS[self.problem](**self.sizes)
+
+
+def _goals(stock: float | None, tuned: float | None) -> dict[str, float]:
+    given = {"graphzoo": stock, "graphzoo-tuned": tuned}
+    return {variant: goal for variant, goal in given.items() if goal is not None}
+
+
+# (stock, tuned) at 32, 128 and 512 hidden units.
+_CELL_GOALS = {
+    "lstm": {32: (0.35, 0.3), 128: (0.6, 0.45), 512: (0.75, 0.5)},
+    "gru": {32: (0.4, 0.35), 128: (0.7, 0.5), 512: (0.75, 0.5)},
+    "rnn": {32: (None, 0.3), 128: (None, 0.45), 512: (None, 0.55)},
+}
+_SEQUENCE_GOALS = {"lstm": 1.4, "gru": 1.0, "rnn": 1.0}
+_SIZES = (32, 128, 512)
+
+
+def _cells() -> list[Workload]:
+    """The loop a user writes: T = 100, batch 32, a cell call a step. The GRU is torch's variant."""
+    return [
+        Workload(
+            f"{kind}-cell-{hidden}", "cell", "recurrent", {"kind": kind, "hidden": hidden},
+            peers=TORCH if hidden == 512 else ALL, goals=_goals(*goals[hidden]),
+        )
+        for kind, goals in _CELL_GOALS.items() for hidden in _SIZES
+    ]  # fmt: skip
+
+
+def _default_gru_cells() -> list[Workload]:
+    """graphzoo's default GRU resets before the product. torch has no such cell; its own is timed beside."""
+    return [
+        Workload(
+            f"gru-default-cell-{hidden}", "cell", "recurrent",
+            {"kind": "gru", "hidden": hidden, "reset_after": False},
+            peers=(*TORCH, "autograd") if hidden == 512 else ALL,
+        )
+        for hidden in _SIZES
+    ]  # fmt: skip
+
+
+def _sequences() -> list[Workload]:
+    return [
+        Workload(
+            f"{kind}-sequence-{hidden}", "sequence", "recurrent", {"kind": kind, "hidden": hidden},
+            peers=TORCH, goals=_goals(goal, goal),
+        )
+        for kind, goal in _SEQUENCE_GOALS.items() for hidden in _SIZES
+    ]  # fmt: skip
+
+
+WORKLOADS = (
+    Workload(
+        "tiny-chain", "chain", "chain", {"operations": 1000},
+        goals=_goals(0.5, 0.5), rival_goals={"autograd": 0.2, "mygrad": 0.2},
+    ),
+    Workload("moons-mlp", "classifier", "moons", goals=_goals(0.3, 0.3)),
+    Workload("digits-mlp", "classifier", "digits", goals=_goals(None, 0.65)),
+    *_cells(),
+    *_default_gru_cells(),
+    *_sequences(),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FreshMeasure:
+    """A row measured in a new process each time: graphzoo's figure over the baseline's."""
+
+    name: str
+    baseline: str
+    goal: float
+    size: int = 0
+
+
+FRESH = (
+    FreshMeasure("lstm-2000-memory", "torch", goal=1.0, size=2000),
+    FreshMeasure("import-time", "numpy", goal=1.3),
+    *(
+        FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size)
+        for size in (1_000, 10_000, 100_000, 1_000_000)
+    ),
+)
+BYTES_PER_NODE = 400  # the deep chains' second goal
+FLAT = 1.0  # and their third: the largest size costs a node what the smallest does

@@ -1,0 +1,122 @@
+"""The workloads in graphzoo: its modules, its optimiser, its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import graphzoo as gz
+from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.workloads import Case
+
+
+def chain(problem: Chain) -> Case:
+    start, addend, factor = (
+        gz.tensor(a, requires_grad=True) for a in (problem.start, problem.addend, problem.factor)
+    )
+    leaves = {"start": start, "addend": addend, "factor": factor}
+
+    def forward() -> tuple[Any, Any]:
+        x = start
+        for i in range(problem.operations):
+            if i % 3 == 0:
+                x = x + addend
+            elif i % 3 == 1:
+                x = x * factor
+            else:
+                x = gz.tanh(x)
+        return x.sum(), x
+
+    def backward(loss: gz.Tensor) -> None:
+        for leaf in leaves.values():
+            leaf.grad = None
+        loss.backward()
+
+    return Case(forward, backward, lambda: _gradients(leaves), _array)
+
+
+def classifier(problem: Classifier) -> Case:
+    layers: list[gz.Module] = []
+    parameters = {}
+    for weight, bias in zip(problem.weights, problem.biases, strict=True):
+        parameters |= {f"{len(layers)}.weight": weight, f"{len(layers)}.bias": bias}
+        layers += [gz.Linear(weight.shape[1], weight.shape[0]), gz.ReLU()]
+    model = gz.Sequential(*layers[:-1])
+    model.load_state_dict(parameters)
+    optimiser = gz.optim.SGD(model.parameters(), lr=problem.learning_rate, weight_decay=problem.weight_decay)
+    x, target = gz.tensor(problem.x), gz.tensor(problem.target)
+    cross_entropy = gz.CrossEntropyLoss()
+
+    def forward() -> tuple[Any, Any]:
+        scores = model(x)
+        if problem.loss == "hinge":
+            return gz.relu(1 - target * scores).mean(), scores
+        return cross_entropy(scores, target), scores
+
+    def backward(loss: gz.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+
+
+def cell(problem: Recurrent) -> Case:
+    """The unrolled loop over gz.LSTMCell, gz.GRUCell or gz.RNNCell."""
+    kind = {"rnn": gz.RNNCell, "lstm": gz.LSTMCell, "gru": gz.GRUCell}[problem.kind]
+    module = _loaded(kind, problem, suffix="")
+    steps, readout = [gz.tensor(x) for x in problem.x], gz.tensor(problem.readout)
+
+    def forward() -> tuple[Any, Any]:
+        state, outputs = None, []
+        for x in steps:
+            state = module(x, state)
+            outputs.append(state[0] if problem.kind == "lstm" else state)
+        output = gz.stack(outputs)
+        return (output * readout).sum(), output
+
+    return _module_case(module, forward)
+
+
+def sequence(problem: Recurrent) -> Case:
+    """The whole sequence through gz.LSTM, gz.GRU or gz.RNN."""
+    kind = {"rnn": gz.RNN, "lstm": gz.LSTM, "gru": gz.GRU}[problem.kind]
+    module = _loaded(kind, problem, suffix="_l0")
+    x, readout = gz.tensor(problem.x), gz.tensor(problem.readout)
+
+    def forward() -> tuple[Any, Any]:
+        output, _ = module(x)
+        return (output * readout).sum(), output
+
+    return _module_case(module, forward)
+
+
+def _loaded(kind: Callable[..., gz.Module], problem: Recurrent, suffix: str) -> gz.Module:
+    options = {"reset_after": problem.reset_after} if problem.kind == "gru" else {}
+    module = kind(problem.x.shape[2], problem.readout.shape[2], **options)
+    module.load_state_dict({name + suffix: value for name, value in problem.parameters.items()})
+    return module
+
+
+def _module_case(module: gz.Module, forward: Callable[[], tuple[Any, Any]]) -> Case:
+    def backward(loss: gz.Tensor) -> None:
+        module.zero_grad()
+        loss.backward()
+
+    def gradients() -> dict[str, np.ndarray]:
+        return _gradients({name.removesuffix("_l0"): p for name, p in module.named_parameters()})
+
+    return Case(forward, backward, gradients, _array)
+
+
+def _gradients(leaves: dict[str, gz.Tensor]) -> dict[str, np.ndarray]:
+    return {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}
+
+
+def _array(tensor: gz.Tensor) -> np.ndarray:
+    return tensor.data.copy()
+
+
+BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "sequence": sequence}

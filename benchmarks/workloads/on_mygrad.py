@@ -1,0 +1,107 @@
+"""The workloads in mygrad: tensors, its neural-network functions, the update by hand as in its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import mygrad as mg
+import numpy as np
+from mygrad.nnet.activations import relu, sigmoid
+from mygrad.nnet.losses import softmax_crossentropy
+
+from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.workloads import Case, primitive_cells
+
+# What mygrad's documentation advises for speed: leave out the check that nobody writes into an array in use.
+mg.turn_memory_guarding_off()
+
+
+def _split(array: mg.Tensor, n: int) -> list[mg.Tensor]:
+    width = array.shape[1] // n
+    return [array[:, i * width : (i + 1) * width] for i in range(n)]
+
+
+_OPS = SimpleNamespace(tanh=mg.tanh, sigmoid=sigmoid, split=_split)
+
+
+def chain(problem: Chain) -> Case:
+    leaves = {
+        "start": mg.tensor(problem.start),
+        "addend": mg.tensor(problem.addend),
+        "factor": mg.tensor(problem.factor),
+    }
+
+    def forward() -> tuple[Any, Any]:
+        x = leaves["start"]
+        for i in range(problem.operations):
+            if i % 3 == 0:
+                x = x + leaves["addend"]
+            elif i % 3 == 1:
+                x = x * leaves["factor"]
+            else:
+                x = mg.tanh(x)
+        return x.sum(), x
+
+    return _case(leaves, forward)
+
+
+def classifier(problem: Classifier) -> Case:
+    layers = [(mg.tensor(w), mg.tensor(b)) for w, b in zip(problem.weights, problem.biases, strict=True)]
+    leaves = {}
+    for i, (weight, bias) in enumerate(layers):
+        leaves |= {f"{2 * i}.weight": weight, f"{2 * i}.bias": bias}
+
+    def forward() -> tuple[Any, Any]:
+        scores: Any = problem.x
+        for weight, bias in layers[:-1]:
+            scores = relu(scores @ weight.T + bias)
+        weight, bias = layers[-1]
+        scores = scores @ weight.T + bias
+        if problem.loss == "hinge":
+            return relu(np.float32(1) - problem.target * scores).mean(), scores
+        return softmax_crossentropy(scores, problem.target), scores
+
+    def update() -> None:
+        for p in leaves.values():
+            p.data -= problem.learning_rate * (p.grad + problem.weight_decay * p.data)
+
+    return _case(leaves, forward, update)
+
+
+def cell(problem: Recurrent) -> Case:
+    leaves = {name: mg.tensor(value) for name, value in problem.parameters.items()}
+    zeros = np.zeros_like(problem.readout[0])
+
+    def forward() -> tuple[Any, Any]:
+        output = mg.stack(
+            primitive_cells.unroll(_OPS, problem.kind, problem.reset_after, leaves, problem.x, zeros)
+        )
+        return (output * problem.readout).sum(), output
+
+    return _case(leaves, forward)
+
+
+def _case(
+    leaves: dict[str, mg.Tensor],
+    forward: Callable[[], tuple[Any, Any]],
+    update: Callable[[], None] | None = None,
+) -> Case:
+    """mygrad clears a leaf's old gradient itself when the leaf is used again."""
+
+    def backward(loss: mg.Tensor) -> None:
+        loss.backward()
+        if update is not None:
+            update()
+
+    return Case(
+        forward, backward, lambda: {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}, _array
+    )
+
+
+def _array(tensor: mg.Tensor) -> np.ndarray:
+    return tensor.data.copy()
+
+
+BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell}

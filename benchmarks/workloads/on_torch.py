@@ -1,0 +1,124 @@
+"""The workloads in torch: its modules, its optimiser, its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.workloads import Case
+
+
+def chain(problem: Chain) -> Case:
+    start, addend, factor = (
+        torch.tensor(a, requires_grad=True) for a in (problem.start, problem.addend, problem.factor)
+    )
+    leaves = {"start": start, "addend": addend, "factor": factor}
+
+    def forward() -> tuple[Any, Any]:
+        x = start
+        for i in range(problem.operations):
+            if i % 3 == 0:
+                x = x + addend
+            elif i % 3 == 1:
+                x = x * factor
+            else:
+                x = torch.tanh(x)
+        return x.sum(), x
+
+    def backward(loss: torch.Tensor) -> None:
+        for leaf in leaves.values():
+            leaf.grad = None
+        loss.backward()
+
+    return Case(forward, backward, lambda: _gradients(leaves), _array)
+
+
+def classifier(problem: Classifier) -> Case:
+    layers: list[nn.Module] = []
+    for weight in problem.weights:
+        layers += [nn.Linear(weight.shape[1], weight.shape[0]), nn.ReLU()]
+    model = nn.Sequential(*layers[:-1])
+    with torch.no_grad():
+        for layer, weight, bias in zip(model[::2], problem.weights, problem.biases, strict=True):
+            layer.weight.copy_(torch.tensor(weight))
+            layer.bias.copy_(torch.tensor(bias))
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=problem.learning_rate, weight_decay=problem.weight_decay
+    )
+    x, target = torch.tensor(problem.x), torch.tensor(problem.target)
+    cross_entropy = nn.CrossEntropyLoss()
+
+    def forward() -> tuple[Any, Any]:
+        scores = model(x)
+        if problem.loss == "hinge":
+            return torch.relu(1 - target * scores).mean(), scores
+        return cross_entropy(scores, target), scores
+
+    def backward(loss: torch.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+
+
+def cell(problem: Recurrent) -> Case:
+    """The unrolled loop over nn.LSTMCell, nn.GRUCell or nn.RNNCell."""
+    kind = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}[problem.kind]
+    module = _loaded(kind(problem.x.shape[2], problem.readout.shape[2]), problem.parameters, suffix="")
+    steps, readout = torch.tensor(problem.x).unbind(), torch.tensor(problem.readout)
+
+    def forward() -> tuple[Any, Any]:
+        state, outputs = None, []
+        for x in steps:
+            state = module(x, state)
+            outputs.append(state[0] if problem.kind == "lstm" else state)
+        output = torch.stack(outputs)
+        return (output * readout).sum(), output
+
+    return _module_case(module, forward, comparable=problem.reset_after)
+
+
+def sequence(problem: Recurrent) -> Case:
+    """The whole sequence through nn.LSTM, nn.GRU or nn.RNN."""
+    kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[problem.kind]
+    module = _loaded(kind(problem.x.shape[2], problem.readout.shape[2]), problem.parameters, suffix="_l0")
+    x, readout = torch.tensor(problem.x), torch.tensor(problem.readout)
+
+    def forward() -> tuple[Any, Any]:
+        output, _ = module(x)
+        return (output * readout).sum(), output
+
+    return _module_case(module, forward)
+
+
+def _loaded(module: nn.Module, parameters: dict[str, np.ndarray], suffix: str) -> nn.Module:
+    module.load_state_dict({name + suffix: torch.tensor(value) for name, value in parameters.items()})
+    return module
+
+
+def _module_case(module: nn.Module, forward: Callable[[], tuple[Any, Any]], comparable: bool = True) -> Case:
+    def backward(loss: torch.Tensor) -> None:
+        module.zero_grad()
+        loss.backward()
+
+    def gradients() -> dict[str, np.ndarray]:
+        return _gradients({name.removesuffix("_l0"): p for name, p in module.named_parameters()})
+
+    return Case(forward, backward, gradients, _array, comparable)
+
+
+def _gradients(leaves: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {f"grad {name}": _array(leaf.grad) for name, leaf in leaves.items()}
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy().copy()
+
+
+BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "sequence": sequence}
