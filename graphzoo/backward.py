@@ -117,9 +117,10 @@ class Gradients:
         gradients = module.parameter_gradients(node, dy)
         for name, source, need in zip(module.parameter_names, sources, node.needs[-len(sources) :], strict=True):
             if need:
+                gradient = fit(gradients[name], source, node)
                 first = self.table.get(source) is None
-                self.add(source, fit(gradients[name], source, node))
-                if first and source.__class__ is Leaf:
+                self.add(source, gradient)
+                if first and source.__class__ is Leaf and gradient.__class__ is np.ndarray:
                     self.owned.add(source)  # a parameter pass returns arrays of its own
 
 
@@ -152,10 +153,12 @@ def sweep(
         OverwrittenError: an array that a node saved was written to since.
     """
     seeds = list(seeds)
-    table = collect([node for source, _ in seeds if (node := node_of(source)) is not None], floor)
+    heads = [node for source, _ in seeds if (node := node_of(source)) is not None and node.number >= floor]
+    table, written = collect(heads, floor)
     order = sorted(table, key=_by_number, reverse=True)
     wanted = {node_of(target) or target for target in targets} if targets is not None else None
     kept = leading_to(wanted, order) if wanted is not None else None
+    check_intact(order if kept is None else [node for node in order if node in kept], written)
     aims = wanted | kept if wanted is not None and kept is not None else None
     found: dict[Node, Any] = {}
     result = Gradients(table, 0 if watch else stack_bytes)
@@ -188,15 +191,16 @@ def sweep(
                 gradients = both_passes(node, dy, result, aims)
             else:
                 gradients = module.backward(node, dy)
-            if watch:
-                gradients = fitted(node, gradients)
             if gradients.__class__ is not tuple:
                 gradients = (gradients,)
-            for source, dx in zip(node.inputs, gradients):  # noqa: B905  (strict=True costs as much as the loop)
-                if dx is None:
+            if len(gradients) != len(node.inputs):  # zip's strict=True costs as much as the loop
+                raise wrong_count(node, gradients)
+            if watch:
+                gradients = fitted(node, gradients)
+            for source, dx, need in zip(node.inputs, gradients, node.needs):  # noqa: B905
+                if dx is None or not need:
                     continue
-                kind = source.__class__
-                if kind is Node or (kind is Leaf and source.requires_grad):  # the two that fill most graphs, in line
+                if source.__class__ is not Output:  # what most graphs consist of, in line
                     if dx.dtype is not source.dtype or dx.shape != source.shape:
                         dx = fit(dx, source, node)
                     held = table.get(source)
@@ -206,7 +210,7 @@ def sweep(
                         held += dx
                     else:
                         add(source, dx)
-                elif kind is Output:
+                else:
                     add(source, fit(dx, source, node))
         except Exception as error:
             error.add_note(f"  in the backward pass of {node!r}")
@@ -224,9 +228,8 @@ def sweep(
     return result
 
 
-def fitted(node: Node, gradients: Any) -> tuple[Any, ...]:
+def fitted(node: Node, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
     """A node's gradients as they are handed on: of their sources' shapes, None for sources that need none."""
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     return tuple(
         fit(dx, source, node) if need and dx is not None else None
         for source, dx, need in zip(node.inputs, gradients, node.needs, strict=True)
@@ -255,32 +258,43 @@ def both_passes(node: Node, dy: Any, result: Gradients, aims: set[Any] | None) -
     return gradients + (None,) * (len(needs) - inputs)
 
 
-def collect(roots: Iterable[Node], floor: int) -> dict[Any, Any]:
-    """A table with an empty entry for every node that the roots were computed from; checks that each can be
-    differentiated."""
+def collect(roots: Iterable[Node], floor: int) -> tuple[dict[Any, Any], set[Leaf]]:
+    """A table with an empty entry for every node that the roots were computed from; and the leaves that were written to
+    after one of these nodes had used them."""
     reached: dict[Any, Any] = dict.fromkeys(roots)
+    written: set[Leaf] = set()
     pending = list(reached)
-    for node in pending:
-        if node.saved is RELEASED:
-            raise released_error(node, None)
     while pending:
         node = pending.pop()
         for source in node.inputs:
             kind = source.__class__
             if kind is Leaf:
                 if source.written > node.number:
-                    check_unwritten(node, source)
+                    written.add(source)
                 continue
             if kind is not Node:
                 if kind is not Output:
                     continue
                 source = source.node
             if source not in reached and source.number >= floor:
-                if source.saved is RELEASED:
-                    raise released_error(source, node)
                 reached[source] = None
                 pending.append(source)
-    return reached
+    return reached, written
+
+
+def check_intact(nodes: list[Node], written: Iterable[Leaf]) -> None:
+    """Raise if one of the nodes has lost what it had saved, or if that was overwritten; newest first.
+
+    Every node is looked at for a leaf that was written to: what a node has saved may be a view of the leaf's memory
+    that other nodes (a transposition, a slice) have handed on.
+    """
+    for node in nodes:
+        if node.saved is RELEASED:
+            raise released_error(node, next((user for user in nodes if node in user.parents), None))
+    for leaf in written:
+        for node in nodes:
+            if node.number < leaf.written:
+                check_unwritten(node, leaf)
 
 
 def leading_to(wanted: set[Any], order: list[Node]) -> set[Node]:
@@ -313,8 +327,12 @@ def visit(node: Node, dy: Any, result: Gradients) -> Any:
 
 def run_hook(hook: Callable[[Any], Any], gradient: Any) -> Any:
     """A hook may look at a gradient or return another one of the same shape."""
-    changed = hook(gradient)
-    if changed is None:
+    shown = gradient
+    if gradient.__class__ is np.ndarray:  # others may hold the same array, so that the hook must not write to it
+        shown = gradient.view()
+        shown.flags.writeable = False
+    changed = hook(shown)
+    if changed is None or changed is shown:
         return gradient
     if getattr(changed, "shape", None) != gradient.shape:
         raise ShapeError(
@@ -368,20 +386,34 @@ def drain(steps: Generator[Step, None, Gradients]) -> Gradients:
 
 def deposit(gradients: Gradients) -> None:
     """Add the collected gradients to those of the leaves, and of the computed tensors that keep theirs."""
+    arrived = []
+    for leaf, gradient in gradients.table.items():
+        if leaf.__class__ is Leaf and leaf.requires_grad:  # it may have been frozen since it was used
+            for hook in list((leaf.hooks or {}).values()):
+                gradient = run_hook(hook, gradient)
+            arrived.append((leaf, gradient))
     for extra, index, gradient in gradients.kept:
         held = extra.kept[index]
         extra.kept[index] = np.array(gradient) if held is None else held + gradient
-    for leaf, gradient in gradients.table.items():
-        if leaf.__class__ is not Leaf:
-            continue
-        for hook in list((leaf.hooks or {}).values()):
-            gradient = run_hook(hook, gradient)
+    for leaf, gradient in arrived:
         if leaf.grad is not None:
             np.add(leaf.grad, gradient, out=leaf.grad)
         elif leaf in gradients.owned and not leaf.hooks:
             leaf.grad = gradient
         else:
             leaf.grad = np.array(gradient)  # a copy: rules may return an array that others hold, too
+
+
+def wrong_count(node: Node, gradients: tuple[Any, ...]) -> GradientError:
+    """Explains a rule whose gradients are not one per input: pairing them up would lose some silently."""
+    kind = type(node.module).__name__
+    inputs = len(node.inputs) - len(node.module.parameter_names)
+    return GradientError(
+        f"{kind}.backward returned the wrong number of gradients",
+        got=len(gradients) - len(node.module.parameter_names),
+        expected=f"{inputs}, one for each input",
+        todo="return a tuple, with None for an input that no gradient flows to",
+    )
 
 
 def released_error(node: Node, user: Node | None) -> ReleasedError:
@@ -409,12 +441,17 @@ def check_unwritten(node: Node, leaf: Leaf) -> None:
     """Raise if the leaf's memory, written to since this node was recorded, is among what the node saved."""
     memory = leaf.memory
     if memory is not None and any(np.may_share_memory(array, memory) for array in saved_arrays(node)):
-        raise OverwrittenError(
-            f"{leaf!r} was overwritten after {node!r} had used it, and its backward pass needs the old values",
-            got=f"written by {leaf.writer}",
-            expected="memory that stays as it is until the backward pass",
-            todo="call backward() before the write, or run the forward pass again after it",
-        )
+        raise overwritten_error(node, leaf)
+
+
+def overwritten_error(node: Node, leaf: Leaf) -> OverwrittenError:
+    """Explains a write that came between a node's forward and backward pass."""
+    return OverwrittenError(
+        f"{leaf!r} was overwritten after {node!r} had used it, and its backward pass needs the old values",
+        got=f"written by {leaf.writer}",
+        expected="memory that stays as it is until the backward pass",
+        todo="call backward() before the write, or run the forward pass again after it",
+    )
 
 
 def seed_for(shape: tuple[int, ...], dtype: Any, gradient: Any) -> Any:

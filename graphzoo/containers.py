@@ -19,6 +19,7 @@ class _Container(Module):
 
     def children(self) -> Iterator[tuple[str, Any]]:
         yield from self._items.items()
+        yield from ((key, value) for key, value in super().children() if not key.startswith("_items."))
 
     def _put(self, label: str, module: Any) -> None:
         if not isinstance(module, Module):

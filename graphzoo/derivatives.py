@@ -9,11 +9,12 @@ recorded for the occasion and differentiated in the same manner.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backward import Gradients, drain, seed_for, sweep
+from .backward import Gradients, drain, overwritten_error, seed_for, sweep
 from .errors import ArgumentError, GradientError, describe
 from .module import OUTPUT, Module, record
 from .tape import Leaf, Node, Output, enable_grad, local, next_number, replay, stand_in, watch_draws
@@ -72,7 +73,6 @@ def through_definition(
             expected="a definition in tensor operations",
             todo=f"define {type(module).__name__}.expand(self, node, *inputs, *parameters)",
         )
-    floor = next_number()
     inputs: list[Any] = []
     targets: list[Any] = []
     for value, source, need in zip(module.recall(node), node.inputs, node.needs, strict=True):
@@ -87,6 +87,7 @@ def through_definition(
         else:
             inputs.append(constant(value))
             targets.append(None)
+    floor = next_number()  # the aliases lie below: what arrives at them goes no further
     with enable_grad():
         outputs = module.expand(node, *inputs)
     pairs = zip(outputs, dy, strict=True) if isinstance(outputs, tuple) else [(outputs, dy)]
@@ -141,21 +142,30 @@ def grad(
         [gradient] if isinstance(outputs, Tensor) else list(gradient) if gradient is not None else [None] * len(heads)
     )
     seeds: list[tuple[Any, Any]] = []
+    if len(starts) != len(heads):
+        raise ArgumentError(
+            "there must be a gradient to start from for each output",
+            got=f"{len(starts)} for {len(heads)} outputs",
+            todo="pass a list of as many arrays, with None for a single number that starts from one",
+        )
+    for leaf in leaves:
+        leaf._refuse_without_graph("grad() with respect to it")
     for head, start in zip(heads, starts, strict=True):
         head._refuse_without_graph("grad()")
         if isinstance(start, Tensor) and not create_graph:
             start = start.numpy()
         seed = seed_for(head.shape, head.dtype, start)
         seeds.append((head.source, constant(seed) if create_graph and not isinstance(seed, Tensor) else seed))
-    result = drain(
-        sweep(
-            seeds,
-            retain=create_graph if retain_graph is None else retain_graph,
-            targets=[leaf.source for leaf in leaves if leaf.source is not None],
-            derive=derive if create_graph else None,
+    with enable_grad() if create_graph else nullcontext():
+        result = drain(
+            sweep(
+                seeds,
+                retain=create_graph if retain_graph is None else retain_graph,
+                targets=[leaf.source for leaf in leaves],
+                derive=derive if create_graph else None,
+            )
         )
-    )
-    found = tuple(None if leaf.source is None else _own(result, leaf, create_graph) for leaf in leaves)
+    found = tuple(_own(result, leaf, create_graph) for leaf in leaves)
     return found[0] if isinstance(inputs, Tensor) else found
 
 
@@ -411,6 +421,9 @@ class Checkpoint(Module):
         return through_definition(node, dy)
 
     def expand(self, node: Node, *inputs: Any) -> Any:
+        for leaf in node.inputs[self.count :]:
+            if isinstance(leaf, Leaf) and leaf.written > node.number:
+                raise overwritten_error(node, leaf)
         with replay(self.draws):
             return self.function(*inputs[: self.count])
 
@@ -438,11 +451,12 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     tensors = [x if isinstance(x, Tensor) else constant(as_array(x)) for x in inputs]
     floor = next_number()
     draws: dict[Any, Any] = {}
+    arguments = [record(ALIAS, [x]) if x.requires_grad else x for x in tensors]
     with watch_draws(draws):
-        outputs = function(*[record(ALIAS, [x]) if x.requires_grad else x for x in tensors])
+        outputs = function(*arguments)
     single = isinstance(outputs, Tensor)
     heads = _sequence(outputs, "what a checkpointed function returns")
-    captured = _captured(heads, floor, {x.source for x in tensors})
+    captured = _captured(heads, floor, {x.source for x in arguments})
     arrays = heads[0].numpy() if single else tuple(head.numpy() for head in heads)
     module = Checkpoint(function, arrays, len(tensors), draws)
     return record(module, [*tensors, *[wrap(_NOTHING, source) for source in captured]])
@@ -451,10 +465,10 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
 _NOTHING = np.empty(0)
 
 
-def _captured(heads: list[Tensor], floor: int, known: set[Any]) -> list[Any]:
-    """The sources from before `floor` that these tensors were computed from, other than those already known."""
+def _captured(heads: list[Tensor], floor: int, arguments: set[Any]) -> list[Any]:
+    """The sources from before `floor` that these tensors were computed from otherwise than through the arguments."""
     captured: dict[Any, None] = {}
-    seen: set[Any] = set()
+    seen = set(arguments)
     pending = [head.source for head in heads]
     while pending:
         source = pending.pop()
@@ -463,8 +477,7 @@ def _captured(heads: list[Tensor], floor: int, known: set[Any]) -> list[Any]:
             continue
         seen.add(source)
         if isinstance(node, Leaf) or node.number < floor:
-            if source not in known:
-                captured[source] = None
+            captured[source] = None
         else:
             pending.extend(node.inputs)
     return list(captured)

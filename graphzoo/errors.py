@@ -7,10 +7,11 @@ Nothing here costs anything until something fails.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 
 
 class GraphzooError(Exception):

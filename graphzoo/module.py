@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .errors import GraphzooError, ShapeError, UnsupportedError, describe
-from .state import Parameter, State, labelled
+from .errors import GradientError, GraphzooError, ShapeError, UnsupportedError, describe
+from .state import Parameter, State, opened
 from .tape import Leaf, Node, Output, local, new_object, next_number, scope
 from .tensor import Tensor, as_array, constant, wrap
 
@@ -107,9 +107,9 @@ class Module(State):
             if value.name is None:
                 value.name = key
         elif isinstance(value, (list, tuple, dict)):
-            for label, item in labelled(value):
+            for path, item in opened(key, value):
                 if isinstance(item, Module):
-                    object.__setattr__(item, "name", f"{key}.{label}")
+                    object.__setattr__(item, "name", path)
 
     def argument_name(self, index: int) -> str:
         """The name that `forward` gives to its input (or parameter) with this index."""
@@ -122,7 +122,15 @@ class Module(State):
 
     def recall(self, node: Node) -> tuple[Any, ...]:
         """The values of a node's inputs (parameters last), for `expand`; by default what `node.saved` begins with."""
-        return tuple(node.saved[: len(node.inputs)])
+        saved = node.saved or ()
+        if len(saved) < len(node.inputs):
+            raise GradientError(
+                f"the definition of {type(self).__name__} needs the values of its inputs, which were not saved",
+                got=f"{len(saved)} saved values",
+                expected=f"node.saved to begin with the {len(node.inputs)} inputs and parameters, in order",
+                todo="save them in forward(), or say with `saves` that backward() works on tensors, too",
+            )
+        return tuple(saved[: len(node.inputs)])
 
     def extra_repr(self) -> str:
         """What stands in the brackets of `repr`: the module's configuration."""

@@ -40,10 +40,7 @@ class State:
     def children(self) -> Iterator[tuple[str, Any]]:
         """Name and value of what may hold state: this module's attributes, with lists and dictionaries opened."""
         for key, value in vars(self).items():
-            if isinstance(value, (list, tuple, dict)):
-                yield from ((f"{key}.{label}", item) for label, item in labelled(value))
-            else:
-                yield key, value
+            yield from opened(key, value)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, State]]:
         """Every module in this one, itself first, with its dotted path; a shared module under each of its paths."""
@@ -154,9 +151,13 @@ class State:
             parameter.grad = None
 
 
-def labelled(value: Any) -> Iterable[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return ((str(label), item) for label, item in items)
+def opened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Name and value of what an attribute holds: its own, or those of all that is in its lists and dictionaries."""
+    if isinstance(value, (list, tuple, dict)):
+        for label, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from opened(f"{key}.{label}", item)
+    else:
+        yield key, value
 
 
 def _nearest(name: str, among: Iterable[str]) -> str:

@@ -11,11 +11,12 @@ are a topological order of the graph, with no search needed.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -246,6 +247,9 @@ class no_grad(ContextDecorator):
     def __init__(self) -> None:
         self._before: list[bool] = []
 
+    def _recreate_cm(self) -> Self:  # each call of a decorated function has a block of its own: threads may overlap
+        return type(self)()
+
     def __enter__(self) -> None:
         self._before.append(local.context.recording)
         local.context.recording = self.recording
@@ -306,6 +310,11 @@ class _Placed(ContextDecorator):
 
     def __init__(self) -> None:
         self._before: list[Place] = []
+
+    def _recreate_cm(self) -> Self:  # as in no_grad
+        block = copy.copy(self)
+        block._before = []
+        return block
 
     def _place(self, around: Place) -> Place:
         raise NotImplementedError

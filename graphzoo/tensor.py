@@ -108,8 +108,15 @@ class Tensor:
 
         A node that had saved this memory before raises in its backward pass instead of using the new values.
         """
+        if self.node is not None:
+            raise UnsupportedError(
+                "a computed tensor was written to, whose values the backward pass may need",
+                got=f"{writer} on the output of {self.node!r}",
+                expected="a leaf, or a tensor without a graph",
+                todo="compute a new tensor instead, or write to x.detach().numpy().copy()",
+            )
         leaf = self.source
-        if leaf.__class__ is Leaf:
+        if leaf is not None:
             leaf.written = next_number()
             leaf.memory = self._data
             leaf.writer = writer
@@ -202,11 +209,12 @@ class Tensor:
                 got=f"the output of {self.node!r}",
                 todo="use .detach() for a tensor that is cut off the graph",
             )
-        if bool(value) != self.requires_grad:
-            before, self.source = self.source, self._leaf(bool(value), self.name)
-            if before is not None:
-                self.source.role = before.role if before.role != "constant" else self._role
-                self.source.grad = before.grad
+        fresh = self._leaf(bool(value))  # refuses dtypes that cannot have gradients
+        if self.source is None:
+            self.source = fresh
+        elif value and self.source.role == "constant":
+            self.source.role = self._role
+        self.source.requires_grad = bool(value)
 
     @property
     def node(self) -> Node | None:
