@@ -102,9 +102,7 @@ class SGD(Optimizer):
             )
         return None
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         grad = self._direction(data, grad, group["maximize"], group["weight_decay"])
         scratch = self._scratch(data)
         momentum = group["momentum"]
@@ -196,9 +194,7 @@ class Adagrad(Optimizer):
     def required_state(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return self.state_names
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         if not state:
             state.update(step=0, sum=np.full_like(data, group["initial_accumulator_value"]))
         grad = self._direction(data, grad, group["maximize"], group["weight_decay"])
@@ -291,9 +287,7 @@ class RMSprop(Optimizer):
             names.append("momentum_buffer")
         return tuple(names)
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         for name in self.required_state(group):
             if name not in state:
                 state[name] = np.zeros_like(data)
@@ -389,15 +383,11 @@ class Adam(Optimizer):
     def required_state(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return self.state_names if options["amsgrad"] else self.state_names[:3]
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         grad = self._direction(data, grad, group["maximize"], group["weight_decay"])
         self._adam(data, grad, state, group)
 
-    def _adam(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _adam(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         if not state:
             state.update(step=0, exp_avg=np.zeros_like(data), exp_avg_sq=np.zeros_like(data))
         beta1, beta2 = group["betas"]
@@ -464,9 +454,7 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         if group["weight_decay"]:
             np.multiply(data, 1 - float(group["lr"]) * group["weight_decay"], out=data)
         self._adam(data, self._direction(data, grad, group["maximize"], 0.0), state, group)

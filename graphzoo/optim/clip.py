@@ -57,9 +57,7 @@ def clip_grad_norm(
     if not max_norm >= 0:
         raise ArgumentError("clip_grad_norm: impossible max_norm", got=max_norm, expected="a number ≥ 0")
     if not norm_type > 0:
-        raise ArgumentError(
-            "clip_grad_norm: impossible norm_type", got=norm_type, expected="a number > 0 or math.inf"
-        )
+        raise ArgumentError("clip_grad_norm: impossible norm_type", got=norm_type, expected="a number > 0 or math.inf")
     gradients = _gradients(params)
     norm = _norm(list(gradients.values()), float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm):

@@ -64,9 +64,7 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """All numbers that the schedule consists of (functions are left out), for `gz.save`."""
-        return {
-            key: copy.deepcopy(value) for key, value in vars(self).items() if key not in self._not_in_state()
-        }
+        return {key: copy.deepcopy(value) for key, value in vars(self).items() if key not in self._not_in_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continues from a saved state, and sets the learning rates that held when it was saved.
@@ -154,10 +152,7 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float]:
-        return [
-            base * function(self.last_epoch)
-            for base, function in zip(self.base_lrs, self.lr_lambdas, strict=True)
-        ]
+        return [base * function(self.last_epoch) for base, function in zip(self.base_lrs, self.lr_lambdas, strict=True)]
 
     def _not_in_state(self) -> tuple[str, ...]:
         return ("optimizer", "lr_lambdas")
@@ -281,13 +276,9 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
     ) -> None:
         if not 0 < start_factor <= 1:
-            raise ArgumentError(
-                "LinearLR: impossible start_factor", got=start_factor, expected="0 < start_factor ≤ 1"
-            )
+            raise ArgumentError("LinearLR: impossible start_factor", got=start_factor, expected="0 < start_factor ≤ 1")
         if not 0 <= end_factor <= 1:
-            raise ArgumentError(
-                "LinearLR: impossible end_factor", got=end_factor, expected="0 ≤ end_factor ≤ 1"
-            )
+            raise ArgumentError("LinearLR: impossible end_factor", got=end_factor, expected="0 ≤ end_factor ≤ 1")
         self.start_factor = start_factor
         self.end_factor = end_factor
         self.total_iters = _count("LinearLR: total_iters", total_iters)
@@ -343,9 +334,7 @@ class CosineAnnealingLR(LRScheduler):
             return self._present()
         if (t - 1 - period) % (2 * period) == 0:  # leaving the lowest point, where the ratio below is 0 / 0
             rise = (1 - math.cos(math.pi / period)) / 2
-            return [
-                rate + (base - low) * rise for rate, base in zip(self._present(), self.base_lrs, strict=True)
-            ]
+            return [rate + (base - low) * rise for rate, base in zip(self._present(), self.base_lrs, strict=True)]
         ratio = (1 + math.cos(math.pi * t / period)) / (1 + math.cos(math.pi * (t - 1) / period))
         return [ratio * (rate - low) + low for rate in self._present()]
 
@@ -408,13 +397,9 @@ class OneCycleLR(LRScheduler):
                     "OneCycleLR needs the length of the cycle",
                     todo="give total_steps, or epochs and steps_per_epoch",
                 )
-            total_steps = _count("OneCycleLR: epochs", epochs) * _count(
-                "OneCycleLR: steps_per_epoch", steps_per_epoch
-            )
+            total_steps = _count("OneCycleLR: epochs", epochs) * _count("OneCycleLR: steps_per_epoch", steps_per_epoch)
         if not 0 <= pct_start <= 1:
-            raise ArgumentError(
-                "OneCycleLR: impossible pct_start", got=pct_start, expected="0 ≤ pct_start ≤ 1"
-            )
+            raise ArgumentError("OneCycleLR: impossible pct_start", got=pct_start, expected="0 ≤ pct_start ≤ 1")
         if anneal_strategy not in ("cos", "linear"):
             raise ArgumentError(
                 "OneCycleLR: unknown anneal_strategy", got=repr(anneal_strategy), expected="'cos' or 'linear'"
@@ -508,15 +493,11 @@ class SequentialLR(LRScheduler):
     [0.25, 0.375, 0.5, 0.25, 0.125]
     """
 
-    def __init__(
-        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
         self._attach(optimizer)
         for position, scheduler in enumerate(schedulers):
             if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
-                raise UnsupportedError(
-                    f"SequentialLR cannot run schedule {position}", got=describe(scheduler)
-                )
+                raise UnsupportedError(f"SequentialLR cannot run schedule {position}", got=describe(scheduler))
             if scheduler.optimizer is not optimizer:
                 raise ArgumentError(f"SequentialLR: schedule {position} belongs to another optimiser")
         if not schedulers or len(milestones) != len(schedulers) - 1 or sorted(milestones) != list(milestones):
@@ -647,9 +628,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            self._apply(
-                [self._reduced(rate, low) for rate, low in zip(self._present(), self.min_lrs, strict=True)]
-            )
+            self._apply([self._reduced(rate, low) for rate, low in zip(self._present(), self.min_lrs, strict=True)])
             self.cooldown_counter = self.cooldown
             self.num_bad_epochs = 0
 
@@ -669,9 +648,7 @@ def _per_group(name: str, value: Any, optimizer: Optimizer) -> list[Any]:
     if not isinstance(value, list | tuple):
         return [value] * groups
     if len(value) != groups:
-        raise ArgumentError(
-            f"{name} needs one entry per parameter group", got=f"{len(value)} for {groups} groups"
-        )
+        raise ArgumentError(f"{name} needs one entry per parameter group", got=f"{len(value)} for {groups} groups")
     return list(value)
 
 

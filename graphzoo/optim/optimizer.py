@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphzoo.errors import ArgumentError, StateError, UnsupportedError, describe
-from graphzoo.module import Parameter
+from graphzoo.state import Parameter
 from graphzoo.tensor import Tensor
 
 # Keys that a group may carry besides the optimiser's options: a label, and what the schedules keep there.
@@ -80,9 +80,7 @@ class Optimizer:
         if "params" not in group:
             raise ArgumentError(f"{where} has no 'params'", got=f"keys {sorted(map(str, group))}")
         known = {**self.options, **dict.fromkeys(_GROUP_EXTRAS)}
-        unknown = [
-            f"{key!r}{_nearest(key, self.options)}" for key in group if key != "params" and key not in known
-        ]
+        unknown = [f"{key!r}{_nearest(key, self.options)}" for key in group if key != "params" and key not in known]
         if unknown:
             raise ArgumentError(
                 f"{where} has options that {type(self).__name__} does not know",
@@ -133,9 +131,7 @@ class Optimizer:
             groups.append({**group, "params": positions})
             for index, memory in zip(positions, memories, strict=True):
                 if memory:
-                    state[index] = {
-                        k: v.copy() if isinstance(v, np.ndarray) else v for k, v in memory.items()
-                    }
+                    state[index] = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in memory.items()}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -162,14 +158,10 @@ class Optimizer:
         if not problems:
             problems = self._state_problems(state_dict["state"], state_dict["param_groups"])
         if problems:
-            raise StateError(
-                f"the state does not fit this {type(self).__name__}:\n    " + "\n    ".join(problems)
-            )
+            raise StateError(f"the state does not fit this {type(self).__name__}:\n    " + "\n    ".join(problems))
 
         position = 0
-        for group, saved, memories in zip(
-            self.param_groups, state_dict["param_groups"], self._states, strict=True
-        ):
+        for group, saved, memories in zip(self.param_groups, state_dict["param_groups"], self._states, strict=True):
             options = self._checked_options({k: v for k, v in saved.items() if k != "params"}, "the state")
             parameters = group["params"]
             group.clear()
@@ -201,9 +193,7 @@ class Optimizer:
         """What is wrong between options that are each fine by themselves; None if nothing is."""
         return None
 
-    def _update(
-        self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]
-    ) -> None:
+    def _update(self, data: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Mapping[str, Any]) -> None:
         """Updates `data` in place from `grad`, which it leaves alone; remembers what it needs in `state`."""
         raise NotImplementedError
 
@@ -217,9 +207,7 @@ class Optimizer:
             scratch = self._scratches[key] = np.empty_like(like)
         return scratch
 
-    def _direction(
-        self, data: np.ndarray, grad: np.ndarray, maximize: bool, weight_decay: float
-    ) -> np.ndarray:
+    def _direction(self, data: np.ndarray, grad: np.ndarray, maximize: bool, weight_decay: float) -> np.ndarray:
         """±grad + weight_decay · data, which the rule works with: in scratch slot 1, or `grad` itself."""
         if weight_decay:
             scratch = self._scratch(data, 1)
@@ -295,9 +283,7 @@ class Optimizer:
             expected = ("params", *self.options, *_GROUP_EXTRAS)
             problems += [f"{where}: unexpected {key!r}" for key in saved if key not in expected]
             if "params" in saved and len(saved["params"]) != len(group["params"]):
-                problems.append(
-                    f"{where}: {len(saved['params'])} parameters saved, {len(group['params'])} here"
-                )
+                problems.append(f"{where}: {len(saved['params'])} parameters saved, {len(group['params'])} here")
             try:
                 self._checked_options({k: saved[k] for k in self.options if k in saved}, where)
             except ArgumentError as error:
@@ -312,9 +298,7 @@ class Optimizer:
             for parameter in group["params"]:
                 memory = saved.get(position, {})
                 where = f"state[{position}]"
-                problems += [
-                    f"{where}: missing {name!r}" for name in required if memory and name not in memory
-                ]
+                problems += [f"{where}: missing {name!r}" for name in required if memory and name not in memory]
                 for name, value in memory.items():
                     if name not in self.state_names:
                         problems.append(f"{where}: unexpected {name!r}")
@@ -325,9 +309,7 @@ class Optimizer:
                         )
                 position += 1
         problems += [
-            f"state[{key!r}]: there are {position} parameters here"
-            for key in saved
-            if key not in range(position)
+            f"state[{key!r}]: there are {position} parameters here" for key in saved if key not in range(position)
         ]
         return problems
 
