@@ -1,0 +1,1 @@
+"""Files and formats that graphzoo shares with other programs."""
