@@ -6,5 +6,8 @@ from .elementwise import *
 from .group import *
 from .linear import *
 from .loss import *
+from .matrix import *
+from .operators import *
 from .recurrent import *
 from .regularization import *
+from .window import *
