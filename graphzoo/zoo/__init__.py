@@ -3,6 +3,7 @@
 from .activation import *
 from .array import *
 from .elementwise import *
+from .gated import *
 from .group import *
 from .linear import *
 from .loss import *

@@ -1,0 +1,278 @@
+"""What the recurrent cells compute with: feature-major arrays, and weights packed for few large products.
+
+Inside a cell, features are rows and the batch is columns (*feature-major*), so that a block of gates is one contiguous
+piece and all gates come out of one product. The user sees (batch, features) all the same: a state is the transposed
+view of a feature-major array, and transposing it again in the next step costs nothing. One array holds [h; 1; x], so
+that the biases are a column of the weights; it is what a step saves of its inputs. Sigmoids are computed as
+σ(z) = (1 + tanh(z/2))/2, with the half folded into the weights, so that one tanh serves all gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ..tape import Leaf, Node
+
+Arrays = tuple[Any, ...]  # of ndarrays, None where a parameter is left out
+
+
+# Feature-major arrays ------------------------------------------------------------------------------------------------
+
+
+def columns(array: np.ndarray) -> np.ndarray:
+    """(batch, features) or (features,) as a view with features as rows."""
+    return array.T if array.ndim == 2 else array[:, None]
+
+
+def contiguous_columns(array: np.ndarray) -> np.ndarray:
+    """As `columns`, in one contiguous piece: a copy only where the array is not the view of such a piece already."""
+    return np.ascontiguousarray(columns(array))
+
+
+def rows(array: np.ndarray, ndim: int) -> np.ndarray:
+    """A feature-major array as the user sees it: (batch, features), or (features,) for ndim = 1."""
+    return array.T if ndim == 2 else array[:, 0]
+
+
+def joined(h: np.ndarray, x: np.ndarray, dtype: np.dtype[Any], more: int = 0) -> np.ndarray:
+    """[h; 1; x] feature-major in one new array, with room for `more` rows below."""
+    h, x = columns(h), columns(x)
+    hidden = h.shape[0]
+    end = hidden + 1 + x.shape[0]
+    array = np.empty((end + more, x.shape[1]), dtype)
+    array[:hidden] = h
+    array[hidden] = 1
+    array[hidden + 1 : end] = x
+    return array
+
+
+def blocks(gates: np.ndarray, hidden: int) -> list[np.ndarray]:
+    """The gates as blocks of `hidden` rows each."""
+    return [gates[at : at + hidden] for at in range(0, gates.shape[0], hidden)]
+
+
+def common_dtype(*arrays: np.ndarray) -> np.dtype[Any]:
+    """The dtype that a step computes in; quick when all agree."""
+    dtype = arrays[0].dtype
+    for array in arrays:
+        if array.dtype is not dtype:
+            return np.result_type(*arrays)
+    return dtype
+
+
+# An array, as NumPy takes twice as long over a small array and a Python number.
+HALF = {np.dtype(kind): np.array(0.5, kind) for kind in (np.float16, np.float32, np.float64, np.longdouble)}
+
+
+def sigmoid_from_half(z: np.ndarray) -> None:
+    """tanh(z) to σ(2z), in place."""
+    half = HALF[z.dtype]
+    z *= half
+    z += half
+
+
+def sigmoid_slope(s: np.ndarray, out: np.ndarray) -> None:
+    """σ′ = s − s² for s = σ(z)."""
+    np.multiply(s, s, out)
+    np.subtract(s, out, out)
+
+
+def tanh_delta(y: np.ndarray, dy: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """dy ⊙ (1 − y²) for y = tanh(z), in another array than dy."""
+    delta = np.multiply(y, y, out)
+    delta *= dy
+    return np.subtract(dy, delta, delta)
+
+
+# Packs ---------------------------------------------------------------------------------------------------------------
+
+
+class Pack:
+    """A copy of a cell's weights, laid out for its products; shared by the steps of a sequence.
+
+    Subclasses copy in `__init__` what the forward pass multiplies with, and derive from that (not from the parameters,
+    which may have changed) what the backward pass multiplies with, when it first asks. The weights' rows are in the
+    order that the cell has its gates in; halved rows are restored by doubling, which is exact.
+
+    Has no `__slots__` on purpose: the engine looks through slotted objects for arrays that a node holds, to warn of
+    overwritten ones and to measure; a pack is a copy, and belongs to no single node.
+    """
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        self.number = node.number
+        self.sources = node.inputs[-len(parameters) :]
+        self.leaves = [source for source in self.sources if isinstance(source, Leaf)]
+        self.parameters = parameters
+        self.dtype = dtype
+
+    def serves(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> bool:
+        """Whether a node may use this pack: the parameters are the same and were not written to since."""
+        for leaf in self.leaves:
+            if leaf.written > self.number:
+                return False
+        return (
+            self.dtype is dtype
+            and self.sources == node.inputs[-len(parameters) :]
+            and all(map(is_, self.parameters, parameters))
+        )
+
+
+MakePack = Callable[[Node, Arrays, np.dtype[Any]], Pack]
+
+
+class JoinedPack(Pack):
+    """[W_hh | b_ih + b_hh | W_ih] for one product with [h; 1; x]. For weights of one block of rows, or of four where
+    the last is put first and the first three are sigmoids' then (an LSTM's i, f, g, o become o, i, f, g)."""
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        super().__init__(node, parameters, dtype)
+        weight_ih, weight_hh, *biases = parameters
+        self.hidden = weight_hh.shape[1]
+        weight = side_by_side(dtype, weight_hh, biases, weight_ih)
+        self.rotated = self.hidden if weight.shape[0] > self.hidden else 0
+        if self.rotated:
+            weight = np.roll(weight, self.hidden, axis=0)
+            weight[: 3 * self.hidden] *= HALF[dtype]
+        self.weight = weight
+
+    def _whole(self, begin: int, end: int | None) -> np.ndarray:
+        """Some columns with the halving undone."""
+        weight = self.weight[:, begin:end].copy()
+        if self.rotated:
+            weight[: 3 * self.hidden] *= 2
+        return weight
+
+    @cached_property
+    def of_h(self) -> np.ndarray:
+        """W_hh."""
+        return self._whole(0, self.hidden)
+
+    @cached_property
+    def of_x(self) -> np.ndarray:
+        """W_ih."""
+        return self._whole(self.hidden + 1, None)
+
+    def unpacked(self) -> tuple[np.ndarray, ...]:
+        """W_ih, W_hh and two biases when the pack was made, in the parameters' order; the first bias is the sum."""
+        bias = self._whole(self.hidden, self.hidden + 1)[:, 0]
+        ih, hh, bias = (np.roll(array, -self.rotated, axis=0) for array in (self.of_x, self.of_h, bias))
+        return ih, hh, bias, np.zeros_like(bias)
+
+
+class ReadoutPack(JoinedPack):
+    """A joined pack, and a copy of the read-out's matrix."""
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        weight_ih, weight_hh, weight_ho, bias = parameters
+        super().__init__(node, (weight_ih, weight_hh, bias), dtype)
+        self.sources = node.inputs[-len(parameters) :]
+        self.leaves = [source for source in self.sources if isinstance(source, Leaf)]
+        self.parameters = parameters
+        self.readout = np.array(weight_ho, dtype)
+
+    def unpacked(self) -> tuple[np.ndarray, ...]:
+        """W_ih, W_hh, W_ho and the bias when the pack was made."""
+        return self.of_x, self.of_h, self.readout, self.weight[:, self.hidden]
+
+
+class GRUPack(Pack):
+    """Rows r and z of [W_hh | b_ih + b_hh | W_ih], halved, for one product with [h; 1; x]."""
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        super().__init__(node, parameters, dtype)
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        self.hidden = weight_hh.shape[1]
+        first = slice(2 * self.hidden)
+        biases = [part(bias_ih, first), part(bias_hh, first)]
+        self.gates = side_by_side(dtype, weight_hh[first], biases, weight_ih[first])
+        self.gates *= HALF[dtype]
+
+    def _whole(self, begin: int, end: int | None) -> np.ndarray:
+        """Some columns with the halving undone."""
+        return self.gates[:, begin:end] * 2
+
+
+class BeforePack(GRUPack):
+    """With [b_ih + b_hh | W_ih | W_hh] of the candidate, for one product with [1; x; r ⊙ h]."""
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        super().__init__(node, parameters, dtype)
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        last = slice(2 * self.hidden, None)
+        biases = [part(bias_ih, last), part(bias_hh, last)]
+        self.candidate = side_by_side(dtype, biases, weight_ih[last], weight_hh[last])
+
+    @cached_property
+    def of_reset(self) -> np.ndarray:
+        """W_c."""
+        return self.candidate[:, -self.hidden :].copy()
+
+    @cached_property
+    def of_h(self) -> np.ndarray:
+        """W_r and W_z."""
+        return self._whole(0, self.hidden)
+
+    @cached_property
+    def of_x(self) -> np.ndarray:
+        """U_r, U_z and U_c."""
+        return np.concatenate([self._whole(self.hidden + 1, None), self.candidate[:, 1 : -self.hidden]])
+
+    def unpacked(self) -> tuple[np.ndarray, ...]:
+        """W_ih, W_hh and two biases when the pack was made; the first bias is the sum."""
+        bias = np.concatenate([self._whole(self.hidden, self.hidden + 1)[:, 0], self.candidate[:, 0]])
+        return self.of_x, np.concatenate([self.of_h, self.of_reset]), bias, np.zeros_like(bias)
+
+
+class AfterPack(GRUPack):
+    """With [W_hh | b_hh] and [b_ih | W_ih] of the candidate, for products with [h; 1] and [1; x]."""
+
+    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
+        super().__init__(node, parameters, dtype)
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        last = slice(2 * self.hidden, None)
+        self.candidate_of_h = side_by_side(dtype, weight_hh[last], [part(bias_hh, last)])
+        self.candidate_of_x = side_by_side(dtype, [part(bias_ih, last)], weight_ih[last])
+
+    @cached_property
+    def of_h(self) -> np.ndarray:
+        """W_r, W_z and W_c."""
+        return np.concatenate([self._whole(0, self.hidden), self.candidate_of_h[:, :-1]])
+
+    @cached_property
+    def of_x(self) -> np.ndarray:
+        """U_c, U_r and U_z."""
+        return np.concatenate([self.candidate_of_x[:, 1:], self._whole(self.hidden + 1, None)])
+
+    def unpacked(self) -> tuple[np.ndarray, ...]:
+        """W_ih, W_hh and two biases when the pack was made; the first bias is the sum for r and z."""
+        bias = self._whole(self.hidden, self.hidden + 1)[:, 0]
+        bias_ih = np.concatenate([bias, self.candidate_of_x[:, 0]])
+        bias_hh = np.concatenate([np.zeros_like(bias), self.candidate_of_h[:, -1]])
+        return np.roll(self.of_x, -self.hidden, axis=0), self.of_h, bias_ih, bias_hh
+
+
+def side_by_side(dtype: np.dtype[Any], *pieces: Any) -> np.ndarray:
+    """Matrices, and lists of biases that are added up to one column (None counts as zeros), in one new array."""
+    height = next(piece.shape[0] for piece in pieces if isinstance(piece, np.ndarray))
+    widths = [piece.shape[1] if isinstance(piece, np.ndarray) else 1 for piece in pieces]
+    array = np.zeros((height, sum(widths)), dtype)
+    begin = 0
+    for piece, width in zip(pieces, widths, strict=True):
+        if isinstance(piece, np.ndarray):
+            array[:, begin : begin + width] = piece
+        else:
+            for bias in piece:
+                if bias is not None:
+                    array[:, begin] += bias
+        begin += width
+    return array
+
+
+def part(array: np.ndarray | None, where: slice) -> np.ndarray | None:
+    """Some rows of a parameter that may be left out."""
+    return None if array is None else array[where]

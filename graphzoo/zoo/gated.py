@@ -1,0 +1,404 @@
+"""Gated recurrent cells: long short-term memory and the gated recurrent unit, each step one node.
+
+All gates of a step come out of one or two products and one tanh; see `graphzoo.kernels.packed` for the layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, describe
+from ..kernels.packed import (
+    AfterPack,
+    BeforePack,
+    MakePack,
+    blocks,
+    columns,
+    common_dtype,
+    contiguous_columns,
+    joined,
+    rows,
+    sigmoid_from_half,
+    sigmoid_slope,
+    tanh_delta,
+)
+from ..module import Formulas, Module, lift, record
+from ..tape import Node
+from .activation import sigmoid
+from .elementwise import tanh
+from .recurrent import Cell, affine
+
+__all__ = ["GRUCell", "LSTMCell"]
+
+
+class LSTMCell(Cell):
+    r"""Long short-term memory: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh(c').
+
+    The gates i, f, o = σ(a) and the cell gate g = tanh(a) each have rows of their own in
+    a = W_ih x + b_ih + W_hh h + b_hh.
+
+    Args:
+        input_size: number of features F of the input.
+        hidden_size: number of features H of the state.
+        bias: whether there are biases.
+        rng: seed or generator for the initial values, U(−1/√H, 1/√H).
+
+    Shapes:
+        x: (N, F) or (F,); state: a pair (h, c) of shape (N, H) or (H,) each, zeros where None. Returns (h', c').
+
+    Parameters (PyTorch's names, rows in PyTorch's order i, f, g, o): weight_ih (4H, F), weight_hh (4H, H),
+    bias_ih (4H,), bias_hh (4H,).
+
+    Raises:
+        ArgumentError: a size below 1.
+        ShapeError: an input or a state that does not fit, a state that is no pair.
+
+    Source: zoo document, LSTM (its W are rows of weight_hh, its U of weight_ih, its G is g), with errata 3 (the printed
+    dL/dC pairs dL/dh, o and C of different steps) and 4 (the parameter pass sums over the time steps).
+
+    >>> import numpy as np, graphzoo as gz
+    >>> cell = gz.LSTMCell(3, 4, rng=0)
+    >>> state = None
+    >>> for x in np.ones((5, 2, 3), np.float32):
+    ...     h, c = state = cell(x, state)
+    >>> h.shape, c.shape, h.node
+    ((2, 4), (2, 4), LSTMCell (t=4))
+    """
+
+    formulas = Formulas(
+        forward=r"C_{t+1} = f \odot C_t + i \odot g, \quad h_{t+1} = o \odot \tanh C_{t+1}, \quad"
+        r" i, f, o = \sigma(a_{i,f,o}), \quad g = \tanh a_g, \quad a = W_{ih} x_t + b_{ih} + W_{hh} h_t + b_{hh}",
+        backward=r"dC = \frac{\partial L}{\partial C_{t+1}}"
+        r" + \frac{\partial L}{\partial h_{t+1}} \odot o \odot (1 - \tanh^2 C_{t+1}), \quad"
+        r" \delta_i = dC \odot g \odot i (1 - i), \quad \delta_f = dC \odot C_t \odot f (1 - f), \quad"
+        r" \delta_g = dC \odot i \odot (1 - g^2), \quad"
+        r" \delta_o = \frac{\partial L}{\partial h_{t+1}} \odot \tanh C_{t+1} \odot o (1 - o), \quad"
+        r" \frac{\partial L}{\partial h_t} = W_{hh}^T \delta, \quad \frac{\partial L}{\partial x_t} = W_{ih}^T \delta,"
+        r" \quad \frac{\partial L}{\partial C_t} = dC \odot f",
+        parameters=r"\frac{\partial L}{\partial W_{hh}} = \sum_t \delta_t h_t^T, \quad"
+        r" \frac{\partial L}{\partial W_{ih}} = \sum_t \delta_t x_t^T, \quad"
+        r" \frac{\partial L}{\partial b} = \sum_t \delta_t",
+        source="zoo document, LSTM; errata 3 (dL/dC pairs dL/dh, o and C of the same step) and 4 (sum over t)",
+    )
+    gates = 4
+
+    def __call__(self, x: Any, state: Any = None) -> Any:
+        x = lift(x, self)
+        h, c = [self.zero_state(x) if item is None else lift(item, self) for item in pair(state, self)]
+        return record(self, (x, h, c), self.place_after(h))
+
+    def forward(
+        self, node: Node, x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any
+    ) -> Any:
+        self.check_step(x, h=h, c=c)
+        dtype = common_dtype(x, h, c, weight_ih)
+        pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
+        hidden = self.hidden_size
+        inputs = joined(h, x, dtype)
+        gates = pack.weight @ inputs
+        np.tanh(gates, gates)
+        sigmoid_from_half(gates[: 3 * hidden])
+        o, i, f, g = blocks(gates, hidden)
+        c = columns(c)
+        new_c = f * c
+        new_c += i * g
+        new_h = np.tanh(new_c)
+        new_h *= o
+        # tanh(c') is not saved: to compute it again costs little time, to keep it an eighth of a step's memory.
+        node.saved = (inputs, gates, c, new_c, pack)
+        return rows(new_h, x.ndim), rows(new_c, x.ndim)
+
+    def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
+        """δ in rows o, i, f, g, and dC."""
+        _, gates, c, new_c, _ = node.saved
+        dh, dc = dy
+        hidden = self.hidden_size
+        o, i, _, g = blocks(gates, hidden)
+        delta = np.empty_like(gates)
+        delta_o, delta_i, delta_f, delta_g = blocks(delta, hidden)
+        sigmoid_slope(gates[: 3 * hidden], delta[: 3 * hidden])
+        if dh is None:
+            dc = contiguous_columns(dc)
+            delta_o.fill(0)
+        else:
+            dh = contiguous_columns(dh)
+            tanh_c = np.tanh(new_c)
+            through_h = tanh_delta(tanh_c, dh * o)
+            dc = through_h if dc is None else np.add(through_h, columns(dc), through_h)
+            tanh_c *= dh
+            delta_o *= tanh_c
+        delta_i *= g
+        delta_i *= dc
+        delta_f *= c
+        delta_f *= dc
+        tanh_delta(g, i * dc, delta_g)
+        return delta, dc
+
+    def backward(self, node: Node, dy: Any) -> Any:
+        delta, dc = self.delta_of(node, dy)
+        node.delta = delta
+        _, gates, _, _, pack = node.saved
+        hidden, ndim = self.hidden_size, len(node.shape[0])
+        dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
+        dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
+        dc_before = rows(dc * gates[2 * hidden : 3 * hidden], ndim) if node.needs[2] else None
+        return dx, dh, dc_before
+
+    def product(self, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        # From rows o, i, f, g to i, f, g, o: two products into place are cheaper than one and a copy.
+        hidden = self.hidden_size
+        out = np.empty((delta.shape[0], inputs.shape[0]), delta.dtype)
+        np.matmul(delta[hidden:], inputs.T, out=out[:-hidden])
+        np.matmul(delta[:hidden], inputs.T, out=out[-hidden:])
+        return out
+
+    def recall(self, node: Node) -> tuple[Any, ...]:
+        x, h, *parameters = super().recall(node)
+        return x, h, node.saved[2].T.reshape(node.inputs[2].shape), *parameters
+
+    def expand(
+        self, node: Node, x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any
+    ) -> Any:
+        a = affine(x, weight_ih, bias_ih) + affine(h, weight_hh, bias_hh)
+        i, f, g, o = [a[..., k * self.hidden_size : (k + 1) * self.hidden_size] for k in range(4)]
+        new_c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return sigmoid(o) * tanh(new_c), new_c
+
+
+def pair(state: Any, module: Module) -> Any:
+    """The state of an LSTM as a pair."""
+    if state is None:
+        return None, None
+    if isinstance(state, (tuple, list)) and len(state) == 2:
+        return state
+    raise ShapeError(
+        f"the state of {type(module).__name__} is a pair",
+        got=f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else describe(state),
+        expected="(h, c), or None for zeros",
+        todo="pass both parts of what the last call returned",
+    )
+
+
+class GRUCell(Cell):
+    r"""Gated recurrent unit: an update gate z mixes the state h with a candidate c, which a reset gate r has a say in.
+
+    By default the zoo document's unit, with the reset gate before the product:
+    c = tanh(U_c x + b_c + W_c (r ⊙ h)), h' = (1 − z) ⊙ h + z ⊙ c.
+
+    With ``reset_after=True`` PyTorch's and cuDNN's, with the reset gate after the product and the update gate the other
+    way round: c = tanh(U_c x + b_ic + r ⊙ (W_c h + b_hc)), h' = (1 − z) ⊙ c + z ⊙ h.
+
+    In both, r, z = σ(U x + b_ih + W h + b_hh), and the rows of the parameters are r, z, c (PyTorch's r, z, n) in this
+    order. PyTorch's state loads into a cell with ``reset_after=True`` as it is and gives PyTorch's numbers: the
+    opposite sense of z lies in the formula, not in the weights. As σ(−a) = 1 − σ(a), to turn the sense of z round is to
+    negate its rows.
+
+    Args:
+        input_size: number of features F of the input.
+        hidden_size: number of features H of the state.
+        bias: whether there are biases.
+        reset_after: PyTorch's variant instead of the document's.
+        rng: seed or generator for the initial values, U(−1/√H, 1/√H).
+
+    Shapes:
+        x: (N, F) or (F,); state: (N, H) or (H,), zeros if None. Returns h' of the state's shape.
+
+    Parameters (PyTorch's names, rows r, z, c): weight_ih (3H, F), weight_hh (3H, H), bias_ih (3H,), bias_hh (3H,).
+
+    Raises:
+        ArgumentError: a size below 1.
+        ShapeError: an input or a state that does not fit.
+
+    Source: zoo document, GRU (its W are rows of weight_hh, its U of weight_ih), with errata 4 (the parameter pass sums
+    over the time steps); its `W_c r ⊙ h` is W_c (r ⊙ h), the one reading that its gradients agree with. reset_after:
+    the documentation of PyTorch's GRUCell.
+
+    >>> import numpy as np, graphzoo as gz
+    >>> cell = gz.GRUCell(3, 4, reset_after=True, rng=0)
+    >>> h = None
+    >>> for x in np.ones((5, 2, 3), np.float32):
+    ...     h = cell(x, h)
+    >>> h.shape, h.node
+    ((2, 4), GRUCell (t=4))
+    """
+
+    formulas = Formulas(
+        forward=r"h_{t+1} = (1 - z) \odot h_t + z \odot c, \quad c = \tanh(W_c (r \odot h_t) + U_c x_t + b_c), \quad"
+        r" r = \sigma(W_r h_t + U_r x_t + b_r), \quad z = \sigma(W_z h_t + U_z x_t + b_z)",
+        backward=r"\delta_c = \frac{\partial L}{\partial h_{t+1}} \odot z \odot (1 - c^2), \quad"
+        r" \delta_z = \frac{\partial L}{\partial h_{t+1}} \odot (c - h_t) \odot z (1 - z), \quad"
+        r" \delta_r = (W_c^T \delta_c) \odot h_t \odot r (1 - r), \quad"
+        r" \frac{\partial L}{\partial h_t} = \frac{\partial L}{\partial h_{t+1}} \odot (1 - z)"
+        r" + W_r^T \delta_r + W_z^T \delta_z + (W_c^T \delta_c) \odot r, \quad"
+        r" \frac{\partial L}{\partial x_t} = U_r^T \delta_r + U_z^T \delta_z + U_c^T \delta_c",
+        parameters=r"\frac{\partial L}{\partial W_{r,z}} = \sum_t \delta_{r,z} h_t^T, \quad"
+        r" \frac{\partial L}{\partial W_c} = \sum_t \delta_c (r \odot h_t)^T, \quad"
+        r" \frac{\partial L}{\partial U} = \sum_t \delta\, x_t^T, \quad"
+        r" \frac{\partial L}{\partial b} = \sum_t \delta",
+        source="zoo document, GRU; errata 4 (sum over t); W_c (r ⊙ h) for its W_c r ⊙ h",
+    )
+    gates = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        reset_after: bool = False,
+        *,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, rng=rng)
+        self.reset_after = reset_after
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", reset_after=True" if self.reset_after else "")
+
+    @property
+    def make_pack(self) -> MakePack:
+        return AfterPack if self.reset_after else BeforePack
+
+    def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        self.check_step(x, h=h)
+        dtype = common_dtype(x, h, weight_ih)
+        pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
+        step = self._reset_after if self.reset_after else self._reset_before
+        inputs, gates, new = step(h, x, pack)
+        node.saved = (inputs, gates, pack)
+        return rows(new, x.ndim)
+
+    def _reset_before(self, h: np.ndarray, x: np.ndarray, pack: BeforePack) -> tuple[np.ndarray, ...]:
+        """[h; 1; x; r ⊙ h], the gates r, z, c, and h'."""
+        hidden = self.hidden_size
+        inputs = joined(h, x, pack.dtype, more=hidden)
+        gates = np.empty((3 * hidden, inputs.shape[1]), pack.dtype)
+        r, z, c = blocks(gates, hidden)
+        reset_and_update(gates[: 2 * hidden], pack.gates, inputs[:-hidden])
+        h = inputs[:hidden]
+        np.multiply(r, h, inputs[-hidden:])
+        np.matmul(pack.candidate, inputs[hidden:], out=c)
+        np.tanh(c, c)
+        new = c - h
+        new *= z
+        new += h
+        return inputs, gates, new
+
+    def _reset_after(self, h: np.ndarray, x: np.ndarray, pack: AfterPack) -> tuple[np.ndarray, ...]:
+        """[h; 1; x], the gates r, z, c with W_c h + b_hc below them, and h'."""
+        hidden = self.hidden_size
+        inputs = joined(h, x, pack.dtype)
+        gates = np.empty((4 * hidden, inputs.shape[1]), pack.dtype)
+        r, z, c, c_of_h = blocks(gates, hidden)
+        reset_and_update(gates[: 2 * hidden], pack.gates, inputs)
+        np.matmul(pack.candidate_of_h, inputs[: hidden + 1], out=c_of_h)
+        np.matmul(pack.candidate_of_x, inputs[hidden:], out=c)
+        new = r * c_of_h
+        c += new
+        np.tanh(c, c)
+        np.subtract(inputs[:hidden], c, new)
+        new *= z
+        new += c
+        return inputs, gates, new
+
+    def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
+        delta = self._delta_reset_after if self.reset_after else self._delta_reset_before
+        return delta(node, contiguous_columns(dy))
+
+    def _delta_reset_before(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
+        """δ in rows r, z, c; the share of dh that passes the step by; and the gradient at r ⊙ h."""
+        inputs, gates, pack = node.saved
+        hidden = self.hidden_size
+        h = inputs[:hidden]
+        _, z, c = blocks(gates, hidden)
+        delta = np.empty_like(gates)
+        delta_r, delta_z, delta_c = blocks(delta, hidden)
+        sigmoid_slope(gates[: 2 * hidden], delta[: 2 * hidden])
+        to_c = dh * z
+        tanh_delta(c, to_c, delta_c)
+        change = c - h
+        change *= dh
+        delta_z *= change
+        reset = pack.of_reset.T @ delta_c
+        delta_r *= reset
+        delta_r *= h
+        return delta, np.subtract(dh, to_c, to_c), reset
+
+    def _delta_reset_after(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
+        """δ in rows c, r, z and c's part that comes from h; and the share of dh that passes the step by."""
+        inputs, gates, _ = node.saved
+        hidden = self.hidden_size
+        r, z, c, c_of_h = blocks(gates, hidden)
+        delta = np.empty_like(gates)
+        delta_c, delta_r, delta_z, delta_c_of_h = blocks(delta, hidden)
+        sigmoid_slope(gates[: 2 * hidden], delta[hidden : 3 * hidden])
+        past = dh * z
+        to_c = dh - past
+        tanh_delta(c, to_c, delta_c)
+        change = np.subtract(inputs[:hidden], c, to_c)
+        change *= dh
+        delta_z *= change
+        delta_r *= delta_c
+        delta_r *= c_of_h
+        np.multiply(delta_c, r, delta_c_of_h)
+        return delta, past
+
+    def backward(self, node: Node, dy: Any) -> Any:
+        delta, past, *reset = self.delta_of(node, dy)
+        node.delta = delta
+        _, gates, pack = node.saved
+        hidden, ndim = self.hidden_size, len(node.shape)
+        of_h, of_x = (delta[hidden:], delta[:-hidden]) if self.reset_after else (delta[:-hidden], delta)
+        dx = rows(pack.of_x.T @ of_x, ndim) if node.needs[0] else None
+        if not node.needs[1]:
+            return dx, None
+        dh = pack.of_h.T @ of_h
+        dh += past
+        if not self.reset_after:
+            dh += reset[0] * gates[:hidden]
+        return dx, rows(dh, ndim)
+
+    def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
+        inputs = node.saved[0]
+        delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
+        hidden = self.hidden_size
+        h, one, x = inputs[:hidden].T, inputs[hidden], inputs[hidden + 1 : hidden + 1 + self.input_size].T
+        bias = delta @ one
+        if self.reset_after:
+            # δ has rows c, r, z, c_of_h: those of weight_hh come last, those of weight_ih first but for c.
+            weight_ih = np.empty((3 * hidden, self.input_size), delta.dtype)
+            np.matmul(delta[hidden:-hidden], x, out=weight_ih[:-hidden])
+            np.matmul(delta[:hidden], x, out=weight_ih[-hidden:])
+            weight_hh = delta[hidden:] @ h
+            bias_ih, bias_hh = np.roll(bias[:-hidden], -hidden), bias[hidden:].copy()
+        else:
+            weight_ih = delta @ x
+            weight_hh = np.empty((3 * hidden, hidden), delta.dtype)
+            np.matmul(delta[:-hidden], h, out=weight_hh[:-hidden])
+            np.matmul(delta[-hidden:], inputs[-hidden:].T, out=weight_hh[-hidden:])
+            bias_ih, bias_hh = bias, bias.copy()
+        return {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
+
+    def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+        first, second = self.hidden_size, 2 * self.hidden_size
+        of_x = affine(x, weight_ih, bias_ih)
+        if self.reset_after:
+            of_h = affine(h, weight_hh, bias_hh)
+            r = sigmoid(of_x[..., :first] + of_h[..., :first])
+            z = sigmoid(of_x[..., first:second] + of_h[..., first:second])
+            c = tanh(of_x[..., second:] + r * of_h[..., second:])
+            return (1 - z) * c + z * h
+        of_x = of_x if bias_hh is None else of_x + bias_hh
+        of_h = h @ weight_hh[:second].T
+        r = sigmoid(of_x[..., :first] + of_h[..., :first])
+        z = sigmoid(of_x[..., first:second] + of_h[..., first:])
+        c = tanh(of_x[..., second:] + (r * h) @ weight_hh[second:].T)
+        return (1 - z) * h + z * c
+
+
+def reset_and_update(gates: np.ndarray, weight: np.ndarray, inputs: np.ndarray) -> None:
+    """The gates r and z: sigmoids, of one product."""
+    np.matmul(weight, inputs, out=gates)
+    np.tanh(gates, gates)
+    sigmoid_from_half(gates)
