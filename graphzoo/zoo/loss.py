@@ -477,7 +477,7 @@ class NLLLoss(_ClassLoss):
 
     def backward(self, node: Node, dy: Any) -> Any:
         hits, weights, total = node.saved
-        return _over_classes(self._upstream(dy, total)) * _placed(-weights, hits, node.inputs[0].shape)
+        return _over_classes(self._upstream(dy, total)) * _placed(-weights, hits, node.inputs[0].shape), None
 
     def expand(self, node: Node, input: Any, target: Any) -> Any:
         hits, weights, total = node.saved
