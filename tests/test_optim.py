@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import graphzoo as gz
 from graphzoo import Parameter, optim, tensor
 from graphzoo.errors import ArgumentError, GradientError, StateError, UnsupportedError
 
@@ -145,6 +146,18 @@ def test_a_step_writes_in_place_says_so_and_leaves_the_gradient(kind: type[optim
     assert p.source.writer == f"{kind.__name__}.step"
     np.testing.assert_array_equal(p.grad, [0.5, -0.5])
     assert (p.data != [1.0, 3.0]).all()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_model_may_change_its_dtype_in_the_middle(kind: type[optim.Optimizer]) -> None:
+    model = gz.Linear(2, 3, rng=0)
+    optimizer = kind(model.parameters())
+    for dtype in (np.float32, np.float64, np.float32):
+        model.astype(dtype)
+        for p in model.parameters():
+            p.grad = np.ones(p.shape)
+        optimizer.step()
+        assert {p.data.dtype for p in model.parameters()} == {np.dtype(dtype)}
 
 
 def test_parameters_without_gradient_are_left_alone() -> None:

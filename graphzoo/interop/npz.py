@@ -52,7 +52,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         UnsupportedError: something else is in the tree; says where. Nothing is written then.
         FileNotFoundError: the folder does not exist.
 
-    >>> import tempfile, numpy as np, graphzoo as gz
+    >>> import tempfile, numpy as np, graphzoo as gz, graphzoo.optim
     >>> rng = np.random.default_rng(0)
     >>> model = gz.Linear(3, 1, rng=rng)
     >>> optimizer = gz.optim.Adam(model.parameters(), lr=0.1)
