@@ -11,4 +11,5 @@ from .matrix import *
 from .operators import *
 from .recurrent import *
 from .regularization import *
+from .sequence import *
 from .window import *
