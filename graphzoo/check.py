@@ -17,7 +17,7 @@ import numpy as np
 from .derivatives import grad
 from .errors import ArgumentError, GraphzooError, describe
 from .module import Module
-from .tape import Node, stand_in
+from .tape import Node, saved_arrays, stand_in
 from .tensor import Tensor, as_array, constant
 
 __all__ = ["Check", "CheckFailed", "Report", "check"]
@@ -161,7 +161,7 @@ def check(
       ok      used twice           error ...
     """
     arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    generator = np.random.default_rng(rng)
+    generator = np.random.default_rng(rng).spawn(1)[0]  # inputs drawn with the same seed shall not line up with it
     name = type(target).__name__ if isinstance(target, Module) else getattr(target, "__name__", repr(target))
     subject = _Subject(target, arguments, generator)
     if not subject.labels:
@@ -170,13 +170,18 @@ def check(
         )
     report = Report(name)
     point = subject.values()
-    if subject.number(point) != subject.number(point) and not np.isnan(subject.number(point)):
+    value = subject.number(point)
+    if not np.isfinite(value):
+        raise ArgumentError(
+            f"{name} is not finite at these inputs", got=value, todo="check it where it is differentiable"
+        )
+    if subject.number(point) != value:
         raise ArgumentError(f"{name} gives another value at each call", todo="fix the seed of its random draws")
     analytic = subject.gradients(point)
     for index, label in enumerate(subject.labels):
         report.checks += _elements(subject, point, analytic, index, label, rtol, generator, report.warnings)
         report.checks.append(_directions(subject, point, analytic, index, label, rtol, generator))
-    report.checks += _definitions(subject, point, rtol)
+    report.checks += _definitions(subject, point, rtol, generator)
     report.checks.append(_twice(subject, point, rtol, generator))
     if order >= 2:
         report.checks.append(_second_order(subject, point, 100 * rtol, generator))
@@ -198,7 +203,7 @@ def _line(name: str, got: Any, expected: Any, tolerance: float, places: Any = No
     got, expected = np.asarray(got, float), np.asarray(expected, float)
     if got.shape != expected.shape:
         return Check(name, float("inf"), False, f"got shape {got.shape}, expected {expected.shape}")
-    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    same = got == expected
     with np.errstate(invalid="ignore"):  # inf - inf, where they are not the same
         errors = np.where(same, 0.0, np.abs(got - expected) / (1 + np.abs(expected)))
     errors = np.where(np.isnan(errors), np.inf, errors)
@@ -230,9 +235,7 @@ def _elements(
         change[place] = h = _step(point[index][place])
         above, below = (subject.number(_moved(point, index, sign * change)) for sign in (1, -1))
         numeric[k] = (above - below) / (2 * h)
-        bend = (
-            abs(above - 2 * middle + below) / h
-        )  # the two slopes' difference: of order h where the function is smooth
+        bend = abs(above - 2 * middle + below) / h  # between left and right slope: of order h where all is smooth
         if bend > 1e-3 * (1 + abs(numeric[k])):
             kinks.append(place)
     got = np.array([analytic[index][place] for place in places])
@@ -264,21 +267,41 @@ def _directions(
     return _line(f"{label}: directions", got, numeric, tolerance)
 
 
-def _definitions(subject: _Subject, point: list[np.ndarray], tolerance: float) -> Iterator[Check]:
+def _definitions(
+    subject: _Subject, point: list[np.ndarray], tolerance: float, rng: np.random.Generator
+) -> Iterator[Check]:
     """Each recorded module against its `expand`: outputs, and gradients for a random upstream gradient."""
     outputs = subject.outputs(point, requires_grad=True)
-    rng = np.random.default_rng(1)
     done: set[str] = set()
     for node in _nodes(outputs):
         module = node.module
         name = type(module).__name__
-        if module.expand is None or name in done:
+        if name in done:
             continue
         done.add(name)
+        if module.parameter_names:
+            yield _freshness(node, name, rng)
+        if module.expand is None:
+            continue
         if module.saves is None:
             yield from _definition(node, name, rng, tolerance)
         elif module is subject.module:
             yield from _own_definition(subject, node, point, tolerance)
+
+
+def _freshness(node: Node, name: str, rng: np.random.Generator) -> Check:
+    """The engine adds to a parameter pass's arrays in place: they must be nobody else's."""
+    several = isinstance(node.shape[0] if node.shape else None, tuple)
+    dys = [rng.standard_normal(shape) for shape in (node.shape if several else [node.shape])]
+    held = [*dys, *saved_arrays(node)]
+    dy: Any = tuple(dys) if several else dys[0]
+    node.module.backward(node, dy)
+    for key, gradient in node.module.parameter_gradients(node, dy).items():
+        if any(np.may_share_memory(gradient, array) for array in held):
+            detail = f"the gradient of {key} shares memory with the upstream gradient or a saved array: return a copy"
+            return Check(f"{name}: fresh gradients", float("inf"), False, detail)
+    node.delta = None
+    return Check(f"{name}: fresh gradients", 0.0, True)
 
 
 def _own_definition(subject: _Subject, node: Node, point: list[np.ndarray], tolerance: float) -> Iterator[Check]:

@@ -237,7 +237,7 @@ def contributions(
             keys.setdefault(tensor.source, []).append(key)
     uses: dict[Any, list[Use]] = {key: [] for key in named}
     for step in loss._sweep("contributions()", gradient, retain_graph, watch=True, targets=list(keys)):
-        for index, source in enumerate(step.node.inputs):
+        for index, source in reversed([*enumerate(step.node.inputs)]):  # all is turned round in the end
             if step.gradients[index] is None or source not in keys:
                 continue
             value = step.gradients[index]

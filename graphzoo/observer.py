@@ -47,8 +47,9 @@ class Tape:
     def append(self, node: Node) -> None:
         """Remember one node, here and in the tapes around this one."""
         self._references.append(weakref.ref(node))
-        if self._around and self._around[-1] is not None:
-            self._around[-1].append(node)
+        around = next((tape for tape in reversed(self._around) if tape is not self), None)
+        if around is not None:
+            around.append(node)
 
     def __len__(self) -> int:
         """How many nodes were recorded, dead ones included."""
