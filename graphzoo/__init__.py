@@ -1,9 +1,12 @@
 """graphzoo: a dynamic computation-graph engine with tape autodiff, on NumPy."""
 
+from . import data, init, optim
 from .check import *
 from .containers import *
 from .derivatives import *
 from .errors import *
+from .graph import Graph, graph
+from .interop.npz import load, save
 from .module import OUTPUT, Formulas, Module
 from .observer import Tape
 from .state import Parameter

@@ -1,0 +1,7 @@
+"""The frozen graph of a computation: to query, to draw, to export, to sum up."""
+
+from .build import graph
+from .graph import ArraySpec, Edge, Graph, GraphNode
+from .render import RenderError
+
+__all__ = ["ArraySpec", "Edge", "Graph", "GraphNode", "RenderError", "graph"]

@@ -1,0 +1,117 @@
+"""Boxes within boxes: how the nodes of a graph are grouped, by scope and by time step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..tape import Scope
+
+if TYPE_CHECKING:
+    from .graph import Graph, GraphNode
+
+Step = int
+Path = tuple[Scope | Step, ...]
+"""The boxes around a node, outermost first; a number is the box of a time step."""
+
+
+Column = tuple[Path, Step]
+"""A box within which time runs, and one of the steps in it."""
+
+
+class Box:
+    """Nodes and boxes in order of first appearance."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: list[Box | GraphNode] = []
+
+
+class Opening(NamedTuple):
+    """The walk enters a box."""
+
+    path: Path
+
+
+class Closing(NamedTuple):
+    """The walk leaves a box."""
+
+    path: Path
+
+
+def walk(placed: Iterable[tuple[Path, GraphNode]]) -> Iterator[Opening | Closing | GraphNode]:
+    """Nodes and the boxes around them, each box opened once, closed once and visited as a whole."""
+    outermost = Box(())
+    boxes: dict[Path, Box] = {(): outermost}
+    for path, node in placed:
+        box = outermost
+        for depth in range(1, len(path) + 1):
+            inner = boxes.get(path[:depth])
+            if inner is None:
+                inner = boxes[path[:depth]] = Box(path[:depth])
+                box.content.append(inner)
+            box = inner
+        box.content.append(node)
+
+    pending: list[Box | Closing | GraphNode] = list(reversed(outermost.content))
+    while pending:
+        item = pending.pop()
+        if not isinstance(item, Box):
+            yield item
+            continue
+        yield Opening(item.path)
+        pending.append(Closing(item.path))
+        pending.extend(reversed(item.content))
+
+
+def paths(graph: Graph) -> list[Path]:
+    """For each node of the graph the boxes it is drawn in: its scopes, with its time step among them.
+
+    A parameter's stub stands with the operation that uses it. Inputs and constants stand outside of the models, in the
+    column of the time step they are used at.
+    """
+    depths = _depths_of_time(graph.nodes)
+    result: list[Path] = [()] * len(graph.nodes)
+    for node in graph.nodes:
+        if node.role == "operation":
+            result[node.id] = _with_step(node, depths.get(node.id))
+    for edge in graph.edges:
+        source = graph.nodes[edge.source]
+        if source.role == "parameter":
+            result[source.id] = result[edge.target]
+        elif source.role != "operation" and edge.target in depths:
+            result[source.id] = result[edge.target][: depths[edge.target] + 1]
+    return result
+
+
+def column_of(path: Path) -> Column | None:
+    """The box within which time runs around a node, and the node's step in it; None where there is none."""
+    return next(((path[:depth], box) for depth, box in enumerate(path) if not isinstance(box, Scope)), None)
+
+
+def _with_step(node: GraphNode, depth: int | None) -> Path:
+    if depth is None or node.t is None:
+        return node.scope
+    return (*node.scope[:depth], node.t, *node.scope[depth:])
+
+
+def _depths_of_time(nodes: Iterable[GraphNode]) -> dict[int, int]:
+    """For each operation with a time step, inside how many of its scopes the boxes of the time steps are drawn.
+
+    Time runs inside the innermost box that holds all of it: a model that is unrolled is one box of columns. Where time
+    begins anew (an encoder, then a decoder) each of the boxes within which it runs on gets columns of its own.
+    """
+    depths: dict[int, int] = {}
+    pending = [(0, [node for node in nodes if node.role == "operation" and node.t is not None])]
+    while pending:
+        depth, timed = pending.pop()
+        within: dict[Scope | None, list[GraphNode]] = {}
+        for node in timed:
+            within.setdefault(node.scope[depth] if depth < len(node.scope) else None, []).append(node)
+        runs_on = all(before <= after for before, after in pairwise(node.t for node in timed if node.t is not None))
+        if None in within or (runs_on and len(within) > 1):
+            depths.update((node.id, depth) for node in timed)
+        else:
+            pending.extend((depth + 1, inside) for inside in within.values())
+    return depths

@@ -1,0 +1,270 @@
+"""The graph in Graphviz's DOT language.
+
+Two things decide whether such a picture can be read. A parameter is a small stub at each of its uses: one node for a
+weight that every time step uses ties the layout into a knot. And time steps are columns: a ruler of steps keeps them in
+order, and an edge from one step to the next has no say in how high its ends are drawn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import ArgumentError, describe
+from ..tape import Scope
+from .boxes import Closing, Column, Opening, Path, column_of, paths, walk
+
+if TYPE_CHECKING:
+    from .graph import Edge, Graph, GraphNode
+
+Columns = dict[Path, dict[int, int]]
+"""For each box within which time runs its steps in order, each with the first node in it."""
+
+DIRECTIONS = ("TB", "BT", "LR", "RL")
+LONGEST_NAME = 60
+UNORDERED = {"Add", "Multiply", "Maximum", "Minimum"}
+"""Operations whose arguments may change places: their edges need no label."""
+
+# Paul Tol's "light" scheme, which stays apart for colour-blind readers, for the families that do the learning;
+# greys for those that only move and combine numbers.
+COLOURS = {
+    "linear": "#77aadd",
+    "convolution": "#99ddff",
+    "recurrent": "#44bb99",
+    "attention": "#bbcc33",
+    "normalization": "#aaaa00",
+    "activation": "#eedd88",
+    "loss": "#ee8866",
+    "regularization": "#ffaabb",
+    "pooling": "#cceeff",
+    "group": "#e6e6e6",
+    "elementwise": "#eeeeee",
+    "array": "#f8f8f8",
+    "custom": "#ddccee",
+}
+LINE, FAINT, CARRIED = "#444444", "#aaaaaa", "#0077bb"
+
+
+def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
+    """The lines between the braces of `digraph { ... }`."""
+    placed = paths(graph)
+    columns = _columns(graph, placed)
+    if rankdir is None:
+        rankdir = "BT" if columns else "TB"
+    if rankdir not in DIRECTIONS:
+        raise ArgumentError(
+            "a direction to draw in is one of four", got=describe(rankdir), expected=", ".join(DIRECTIONS)
+        )
+
+    stubs = _shared_stubs(graph)
+    yield from _defaults(rankdir, bool(columns))
+    if columns:
+        yield from _ruler(columns, _bands(graph, placed, columns))
+    yield from _boxes(graph, placed, stubs)
+    labels = _edge_labels(graph)
+    for edge in graph.edges:
+        if edge.source not in stubs or stubs[edge.source][0] == edge.source:
+            before, after = column_of(placed[edge.source]), column_of(placed[edge.target])
+            label = labels[edge.target, edge.slot]
+            if before is not None and after is not None and before != after:
+                yield from _edge_between_columns(edge, label, before, after, columns)
+            else:
+                spaced = bool(columns) and graph.nodes[edge.source].role == "operation"
+                yield _edge(edge, label=text(label), minlen="2" if spaced else "")
+
+
+def _defaults(rankdir: str, timed: bool) -> Iterator[str]:
+    font = {"fontname": "Helvetica", "fontsize": "10"}
+    layout = {"ranksep": "0.15", "newrank": "true", "splines": "line"} if timed else {"ranksep": "0.3"}
+    yield f"  graph{_attributes(rankdir=rankdir, nodesep='0.2', fontcolor=LINE, **font, **layout)}"
+    shape = {"shape": "box", "style": "rounded,filled", "height": "0.3", "margin": "0.1,0.05"}
+    yield f"  node{_attributes(color=LINE, **shape, **font)}"
+    yield f"  edge{_attributes(color=LINE, fontcolor=LINE, arrowsize='0.6', fontname='Helvetica', fontsize='8')}"
+
+
+def _columns(graph: Graph, placed: list[Path]) -> Columns:
+    columns: Columns = {}
+    for node in graph.nodes:
+        column = column_of(placed[node.id])
+        if column is not None:
+            box, step = column
+            columns.setdefault(box, {}).setdefault(step, node.id)
+    return {box: dict(sorted(firsts.items())) for box, firsts in columns.items()}
+
+
+def _shared_stubs(graph: Graph) -> dict[int, list[int]]:
+    """The parameters of a module that are drawn as one stub at each of its uses: for each node those in its stub."""
+    own: dict[int, dict[int, None]] = {}
+    for edge in graph.edges:
+        if edge.own and graph.nodes[edge.source].role == "parameter":
+            own.setdefault(edge.target, {})[edge.source] = None
+    return {id: list(together) for together in own.values() for id in together}
+
+
+def _boxes(graph: Graph, placed: list[Path], stubs: dict[int, list[int]]) -> Iterator[str]:
+    """The nodes, inside the boxes of their scopes and time steps."""
+    drawn = [node for node in graph.nodes if node.id not in stubs or stubs[node.id][0] == node.id]
+    outputs = set(graph.outputs)
+    clusters = 0
+    indent = "  "
+    for item in walk((placed[node.id], node) for node in drawn):
+        if isinstance(item, Opening):
+            box = item.path[-1]
+            yield f"{indent}subgraph cluster_{clusters} {{"
+            clusters += 1
+            indent += "  "
+            style, colour = ("dashed", LINE) if isinstance(box, Scope) else ("filled", "#f4f4f4")
+            yield f"{indent}graph{_attributes(label=text(shorten(title(box))), style=style, color=colour)}"
+        elif isinstance(item, Closing):
+            indent = indent[2:]
+            yield f"{indent}}}"
+        elif item.role == "operation":
+            yield f"{indent}n{item.id}{_operation(item, item.id in outputs)}"
+        else:
+            yield f"{indent}n{item.id}{_stub([graph.nodes[id] for id in stubs.get(item.id, [item.id])])}"
+
+
+def _ruler(columns: Columns, bands: dict[Path, int]) -> Iterator[str]:
+    """Keeps columns in order of time: an invisible row of marks outside of all boxes, each held to its columns.
+
+    Inside of the boxes Graphviz would not heed the order of the marks.
+    """
+    held: dict[tuple[int, int], list[str]] = {}
+    for box, firsts in columns.items():
+        for step, first in firsts.items():
+            held.setdefault((bands[box], step), []).append(f"n{first}")
+    marks = {f'"t{band}_{step}"': held[band, step] for band, step in sorted(held)}
+    yield "  {"
+    yield f"    graph{_attributes(rank='same')}"
+    yield f"    node{_attributes(shape='point', style='invis', width='0', height='0')}"
+    yield f"    {' -> '.join(marks)}{_attributes(style='invis')}"
+    yield "  }"
+    for mark, nodes in marks.items():
+        yield f"  {mark} -> {nodes[0]}{_attributes(style='invis', weight='100')}"
+
+
+def _bands(graph: Graph, placed: list[Path], columns: Columns) -> dict[Path, int]:
+    """For each box of columns the row of marks that it shares.
+
+    A box that uses what another one computed at the same time steps is a band above that, with the same marks: layers
+    of a network. A box for which time begins anew has marks of its own, to the right: an encoder and its decoder.
+    """
+    bands = {box: number for number, box in enumerate(columns)}
+    for edge in graph.edges:
+        source, target = column_of(placed[edge.source]), column_of(placed[edge.target])
+        if source is not None and target is not None and source[1] == target[1]:
+            bands[target[0]] = bands[source[0]]
+    return bands
+
+
+def _operation(node: GraphNode, is_output: bool) -> str:
+    shapes = ", ".join(str(spec.shape) for spec in node.outputs)
+    dtypes = " ".join(dict.fromkeys(spec.dtype for spec in node.outputs))
+    return _attributes(
+        label=text(f"{shorten(node.label)}\n{dtypes} {shapes}"),
+        tooltip=text(_tooltip(node)),
+        fillcolor=COLOURS.get(node.family, COLOURS["custom"]),
+        style="rounded,filled,dashed" if node.released else "rounded,filled",
+        penwidth="2" if is_output else "1",
+    )
+
+
+def _stub(nodes: list[GraphNode]) -> str:
+    """An input, a constant, or the parameters of one use of a module."""
+    role = nodes[0].role
+    return _attributes(
+        label=text("\n".join(f"{shorten(node.label)} {node.outputs[0]}" for node in nodes)),
+        tooltip=text("\n".join(_tooltip(node) for node in nodes)),
+        shape="ellipse" if role == "input" else "box",
+        style="filled",
+        fillcolor="#ffffff",
+        color=FAINT if role == "constant" else LINE,
+        fontsize="8",
+        height="0.2",
+        margin="0.05,0.03",
+    )
+
+
+def _tooltip(node: GraphNode) -> str:
+    said = [node.path, node.role if node.role != "operation" else node.op]
+    if node.t is not None:
+        said.append(f"t = {node.t}")
+    if node.parameters:
+        said.append(f"{node.parameters:,} parameters")
+    if node.role == "operation":
+        said.append("released" if node.released else f"{node.saved_bytes:,} bytes saved for the backward pass")
+    return "\n".join(said)
+
+
+def _edge(edge: Edge, **layout: str) -> str:
+    """An edge with attributes for the layout; empty ones are left out.
+
+    Where there are columns, edges from operations are two levels long (`minlen`), so that stubs lie on levels of their
+    own and not across the edges that run from column to column.
+    """
+    attributes = {key: value for key, value in layout.items() if value}
+    attributes["tooltip"] = text(f"{edge.argument}: {edge.dtype} {edge.shape}")
+    if not edge.gradient:
+        attributes |= {"color": FAINT, "style": "dashed"}
+    return f"  n{edge.source} -> n{edge.target}{_attributes(**attributes)}"
+
+
+def _edge_between_columns(edge: Edge, label: str, before: Column, after: Column, columns: Columns) -> Iterator[str]:
+    """An edge from one time step to another, or from a band to the one above it: it must not shift columns.
+
+    Its label takes no room (`xlabel`); labels on level edges between columns make Graphviz 2 fail.
+    """
+    colour = {"color": CARRIED, "fontcolor": CARRIED} if before[1] != after[1] else {}
+    yield _edge(edge, xlabel=text(label), constraint="false", **colour)
+    if before[1] == after[1]:
+        box, step = after  # all of this column stands above the source
+        yield f"  n{edge.source} -> n{columns[box][step]}{_attributes(style='invis', weight='10')}"
+
+
+def _edge_labels(graph: Graph) -> dict[tuple[int, int], str]:
+    """By target and slot: the argument, where a reader could mistake it; else which of several outputs it is."""
+    inputs = Counter(edge.target for edge in graph.edges if not edge.own)
+    labels: dict[tuple[int, int], str] = {}
+    for edge in graph.edges:
+        source, target = graph.nodes[edge.source], graph.nodes[edge.target]
+        if edge.own or (inputs[edge.target] > 1 and target.op not in UNORDERED):
+            label = edge.argument if source.name != edge.argument else ""
+        else:
+            label = f"[{edge.output}]" if len(source.outputs) > 1 else ""
+        labels[edge.target, edge.slot] = label
+    return labels
+
+
+def title(box: Scope | int) -> str:
+    """What stands over a box: ``encoder: LSTM``, or ``t = 3``."""
+    if not isinstance(box, Scope):
+        return f"t = {box}"
+    return box.name if box.kind in ("", box.name) else f"{box.name}: {box.kind}"
+
+
+def shorten(name: str) -> str:
+    """A name that fits a picture; the tooltip has all of it."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def text(value: str) -> str:
+    r"""Any text, as what stands between the quotes of a label: Graphviz reads escapes and HTML entities in it.
+
+    >>> print(text('a "b" \\N & c'))
+    a \"b\" \\N &amp; c
+    """
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
+    return "\\n".join(printable(line) for line in escaped.split("\n"))
+
+
+def printable(value: str) -> str:
+    """The text with a symbol for each character that neither a terminal nor an SVG can show."""
+    return value.translate(_SYMBOLS).encode(errors="replace").decode()
+
+
+_SYMBOLS = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
+
+
+def _attributes(**values: str) -> str:
+    return " [" + ", ".join(f'{key}="{value}"' for key, value in values.items()) + "]"
