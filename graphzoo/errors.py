@@ -92,7 +92,7 @@ def describe(value: object) -> str:
     ('float32 (3, 4)', "str 'abc'")
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
+    if shape is not None and dtype is not None and not isinstance(value, type):  # np.float32 itself has both
         return f"{dtype} {tuple(shape)}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -120,13 +120,17 @@ class Einsum(Module):
     def _gradient(n: int, x: tuple[Any, ...], terms: Terms, dy: Any) -> Any:
         """The sum with the n-th operand taken out and dy put in.
 
-        Letters that stand nowhere else get ones to be spread over. Of a letter that stands twice in this operand, the
-        second gets a name of its own, and an identity matrix ties the two together: what is off the diagonal gets zero.
+        Letters that stand nowhere else (or with size 1 only) get ones to be spread over. Of a letter that stands twice
+        in this operand, the second gets a name of its own, and an identity matrix ties the two together: what is off
+        the diagonal gets zero.
         """
         others = [(letters, x[m]) for m, letters in enumerate(terms.operands) if m != n]
         factors = [(terms.output, dy), *others]
         spare = iter(sorted(set(_LETTERS) - set("".join([*terms.operands, terms.output]))))
-        known = set("".join(letters for letters, _ in factors))
+        known: dict[str, int] = {}
+        for letters, factor in factors:
+            for letter, size in zip(letters, factor.shape, strict=True):
+                known[letter] = max(size, known.get(letter, 0))
         own = ""
         for letter, size in zip(terms.operands[n], x[n].shape, strict=True):
             if letter in own:
@@ -134,7 +138,7 @@ class Einsum(Module):
                 factors.append((letter + second, np.eye(size, dtype=dy.dtype)))
                 own += second
             else:
-                if letter not in known:
+                if known.get(letter, -1) < size:
                     factors.append((letter, np.ones(size, dy.dtype)))
                 own += letter
         equation = ",".join(letters for letters, _ in factors) + "->" + own

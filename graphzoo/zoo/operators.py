@@ -363,7 +363,7 @@ def _refuse(name: str, options: dict[str, Any]) -> None:
             continue
         raise UnsupportedError(
             f"{name} cannot be recorded with {option}=",
-            got=f"{option}={describe(value)}",
+            got=f"{option}={describe(value[0] if isinstance(value, tuple) else value)}",
             expected=f"{name} without {option}",
             todo=INSTEAD.get(option, "leave it out, or apply the function to x.numpy() if the gradient is not wanted"),
         )
