@@ -5,7 +5,7 @@ from .check import *
 from .containers import *
 from .derivatives import *
 from .errors import *
-from .graph import Graph, graph
+from .graph import Graph, RenderError, graph
 from .interop.npz import load, save
 from .module import OUTPUT, Formulas, Module
 from .observer import Tape

@@ -184,7 +184,7 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
         tensors.append(value if value is None or isinstance(value, Tensor) else lift(value, module))
     needs = tuple([t is not None and t.source is not None and t.source.requires_grad for t in tensors])
     recording = context.recording and True in needs
-    node = new_object(Node)
+    node = Node()
     node.module = module
     node.number = next_number()
     node.inputs = tuple([None if t is None else source_of(t) for t in tensors]) if recording else ()
@@ -227,7 +227,7 @@ def unary(module: Module, a: Tensor) -> Tensor:
     """`record` for one input."""
     context = local.context
     source = a.source
-    node = new_object(Node)
+    node = Node()
     node.saved = node.delta = node.extra = None
     if source is None or not source.requires_grad or not context.recording:
         node.needs = (False,)
@@ -275,7 +275,7 @@ def binary(module: Module, a: Any, b: Any) -> Tensor:
         y, second = operand(b, x.dtype, module)
         need_b = False
     context = local.context
-    node = new_object(Node)
+    node = Node()
     node.saved = node.delta = node.extra = None
     recording = (need_a or need_b) and context.recording
     if not recording:
