@@ -224,16 +224,23 @@ def _openblas_core_and_threads() -> tuple[str | None, int | None]:
         pool = next((pool for pool in loaded if "numpy" in pool["filepath"]), loaded[0] if loaded else {})
         return pool.get("architecture"), pool.get("num_threads")
 
+    core, threads = openblas_function("get_corename"), openblas_function("get_num_threads")
+    if core is None or threads is None:
+        return None, None
+    core.restype = ctypes.c_char_p
+    return core().decode(), threads()
+
+
+def openblas_function(name: str) -> Any:
+    """The function ``openblas_<name>`` of the OpenBLAS that a wheel of NumPy brought; None where there is none."""
     package = Path(np.__file__).parent
     for path in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
         library = ctypes.CDLL(str(path))
         for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-            name = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-            threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-            if name is not None and threads is not None:
-                name.restype = ctypes.c_char_p
-                return name().decode(), threads()
-    return None, None
+            function = getattr(library, f"{prefix}openblas_{name}{suffix}", None)
+            if function is not None:
+                return function
+    return None
 
 
 def _dot_version() -> str | None:

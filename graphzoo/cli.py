@@ -1,0 +1,207 @@
+"""The command `graphzoo`: its subcommands, their options, and one line on stderr for what cannot be used.
+
+What a subcommand needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from graphzoo import __version__
+
+OUT = Path("graphzoo-demo")
+CELLS = ("rnn", "lstm", "gru")
+DEFAULT = " (default: %(default)s)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; `arguments` default to those of the process. Returns the exit code.
+
+    0: done. 2: something that was given cannot be used. 130: interrupted before there was anything to keep.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show “ or → shall show ? and not fail
+            stream.reconfigure(errors="replace")
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("\ngraphzoo: interrupted", file=sys.stderr)
+        return 130
+    except MemoryError as error:
+        print(f"graphzoo: error: not enough memory for these settings: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has seen enough: `graphzoo sample | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        print(f"{self.prog}: error: {message}; see `{self.prog} --help`", file=sys.stderr)
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `run` of what it returns is the subcommand's function."""
+    top = _Parser(
+        prog="graphzoo",
+        usage="graphzoo COMMAND [options]",
+        description="""\
+A dynamic computation-graph engine with tape autodiff, on NumPy.
+
+commands:
+  demo    train a character-level LSTM on real text; see its graph and gradients
+  sample  write on from what a demo has learnt
+  doctor  tell what graphzoo finds here, and what could be better""",
+        epilog="""\
+Start with `graphzoo demo`: it takes about a minute and brings its own text.
+`graphzoo COMMAND --help` tells more.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = f"graphzoo {__version__}"
+    top.add_argument("--version", action="version", version=version, help="print the version and exit")
+    top.set_defaults(run=lambda options: _help(top))
+    commands = top.add_subparsers(metavar="COMMAND", prog="graphzoo", help=argparse.SUPPRESS, parser_class=_Parser)
+    _add_demo(commands)
+    _add_sample(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        usage="graphzoo doctor",
+        description="Prints versions, BLAS and its kernels, threads, Graphviz and extras, and one line of "
+        "advice for each thing that could be better. Changes nothing.",
+    )
+    doctor.set_defaults(run=_doctor)
+    return top
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        usage="graphzoo demo [options]",
+        description="Trains a character-level recurrent network by truncated backpropagation\n"
+        "through time, and prints text that it writes before and after.",
+        epilog="""\
+what it leaves in DIR:
+  graph.dot, graph.svg  the graph of a training step, cut down to 5 time steps
+                        (the SVG needs Graphviz)
+  loss.png, loss.csv    the loss over the steps of training
+  bptt.png, bptt.csv    over the time steps t: the gradient that reaches h_t, and
+                        what each t contributes to the gradients of the weights
+                        (the PNGs need matplotlib: pip install 'graphzoo[plot]')
+  weights.npz           what was learnt; `graphzoo sample DIR` writes on from it
+  summary.json          settings, speed, loss before and after
+
+Ctrl-C ends the training early, keeps what was learnt and writes all of this.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = demo.add_argument
+    add("--text", metavar="FILE", type=Path, help="UTF-8 text to learn from (default: Python's manual)")
+    add("--steps", metavar="N", type=whole(1), default=1500, help="steps of training" + DEFAULT)
+    add("--cell", metavar="CELL", choices=CELLS, default="lstm", help="rnn, lstm or gru" + DEFAULT)
+    add("--hidden", metavar="N", type=whole(1, 8192), default=128, help="size of the state" + DEFAULT)
+    add("--batch", metavar="N", type=whole(1, 4096), default=32, help="texts read side by side" + DEFAULT)
+    add("--unroll", metavar="N", type=whole(1, 10_000), default=50, help="time steps unrolled" + DEFAULT)
+    add("--seed", metavar="N", type=whole(0), default=0, help="where all randomness starts" + DEFAULT)
+    add("--out", metavar="DIR", type=Path, default=OUT, help="where the results go" + DEFAULT)
+    demo.set_defaults(run=_demo)
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser(
+        "sample",
+        usage="graphzoo sample [DIR|FILE] [options]",
+        description="Writes text, character by character, with the weights that `graphzoo demo` left.",
+        allow_abbrev=False,
+    )
+    add = sample.add_argument
+    whose = "a demo's folder or its weights.npz" + DEFAULT
+    add("weights", metavar="DIR|FILE", type=Path, nargs="?", default=OUT, help=whose)
+    add("--prompt", metavar="TEXT", default="", help="text to go on from (default: the start of a line)")
+    add("--length", metavar="N", type=whole(1), default=400, help="characters to write" + DEFAULT)
+    scale = "0: always the likeliest character, 1: as learnt, above: wilder" + DEFAULT
+    add("--temperature", metavar="T", type=temperature, default=0.8, help=scale)
+    add("--seed", metavar="N", type=whole(0), help="for the same text every time (default: another each time)")
+    sample.set_defaults(run=_sample)
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A converter to a whole number in a range.
+
+    >>> whole(1, 10)("7")
+    7
+    >>> whole(1)("0")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: 0 is impossible: expected a whole number of at least 1
+    """
+    expected = "a whole number " + (f"of at least {least}" if most is None else f"from {least} to {most}")
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number: expected {expected}") from None
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{number} is impossible: expected {expected}")
+        return number
+
+    return convert
+
+
+def temperature(text: str) -> float:
+    """A converter to a finite number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: expected one of at least 0") from None
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is impossible: expected a number of at least 0")
+    return number
+
+
+def _help(top: argparse.ArgumentParser) -> int:
+    top.print_help()
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import InputError, Settings, run
+
+    settings = vars(options)
+    del settings["run"]
+    try:
+        run(Settings(**settings))
+    except InputError as error:
+        print(f"graphzoo demo: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from .demo import InputError, write_on
+
+    try:
+        text = write_on(options.weights, options.prompt, options.length, options.temperature, options.seed)
+    except InputError as error:
+        print(f"graphzoo sample: error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import report
+
+    print(report())
+    return 0
