@@ -319,13 +319,13 @@ def visit(node: Node, dy: Any, result: Gradients) -> Any:
         if gradient is None:
             continue
         for hook in list(extra.hooks.get(index, {}).values()):
-            gradient = outputs[index] = run_hook(hook, gradient)
+            gradient = outputs[index] = run_hook(hook, gradient, node)
         if index in extra.kept:
             result.kept.append((extra, index, gradient))
     return tuple(outputs) if isinstance(dy, tuple) else outputs[0]
 
 
-def run_hook(hook: Callable[[Any], Any], gradient: Any) -> Any:
+def run_hook(hook: Callable[[Any], Any], gradient: Any, owner: Node | Leaf) -> Any:
     """A hook may look at a gradient or return another one of the same shape."""
     shown = gradient
     if gradient.__class__ is np.ndarray:  # others may hold the same array, so that the hook must not write to it
@@ -336,7 +336,7 @@ def run_hook(hook: Callable[[Any], Any], gradient: Any) -> Any:
         return gradient
     if getattr(changed, "shape", None) != gradient.shape:
         raise ShapeError(
-            "a hook returned a gradient of another shape",
+            f"a hook on {owner!r} returned a gradient of another shape",
             got=getattr(changed, "shape", type(changed).__name__),
             expected=gradient.shape,
             todo="return None to leave the gradient as it is, or an array of its shape",
@@ -390,7 +390,7 @@ def deposit(gradients: Gradients) -> None:
     for leaf, gradient in gradients.table.items():
         if leaf.__class__ is Leaf and leaf.requires_grad:  # it may have been frozen since it was used
             for hook in list((leaf.hooks or {}).values()):
-                gradient = run_hook(hook, gradient)
+                gradient = run_hook(hook, gradient, leaf)
             arrived.append((leaf, gradient))
     for extra, index, gradient in gradients.kept:
         held = extra.kept[index]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep  # unresolved, as it stands in code objects
 
 
 class GraphzooError(Exception):
@@ -79,7 +78,7 @@ def user_line() -> str | None:
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((_PACKAGE, "<frozen")) and name != "<string>":
-            return f"{Path(name).name}:{frame.f_lineno}"
+            return f"{os.path.basename(name)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

@@ -7,7 +7,7 @@ included, in the order of assignment.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -86,7 +86,7 @@ class State:
         >>> sorted(gz.Linear(2, 3).state_dict())
         ['bias', 'weight']
         """
-        return {name: np.array(getattr(value, "data", value)) for name, _, _, value in self._named_state()}
+        return {name: np.array(_values(value)) for name, _, _, value in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Write the values of a `state_dict` into this module; values are cast to the module's dtypes.
@@ -95,13 +95,15 @@ class State:
             StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
         """
         own = {name: (module, key, value) for name, module, key, value in self._named_state()}
-        problems = [f"missing     {name}" + _nearest(name, set(state) - set(own)) for name in own if name not in state]
-        problems += [f"unexpected  {name}" + _nearest(name, set(own) - set(state)) for name in state if name not in own]
-        arrays = {name: np.asarray(getattr(state[name], "data", state[name])) for name in own if name in state}
+        arrays = {name: np.asarray(_values(value)) for name, value in state.items()}
+        missing = {name: value.shape for name, (_, _, value) in own.items() if name not in arrays}
+        unexpected = {name: array.shape for name, array in arrays.items() if name not in own}
+        problems = [f"missing     {name}{_nearest(name, shape, unexpected)}" for name, shape in missing.items()]
+        problems += [f"unexpected  {name}{_nearest(name, shape, missing)}" for name, shape in unexpected.items()]
         problems += [
-            f"misshapen   {name}: got {array.shape}, expected {own[name][2].shape}"
-            for name, array in arrays.items()
-            if array.shape != own[name][2].shape
+            f"misshapen   {name}: got {arrays[name].shape}, expected {value.shape}"
+            for name, (_, _, value) in own.items()
+            if name in arrays and arrays[name].shape != value.shape
         ]
         if problems:
             raise StateError(f"this state does not fit {type(self).__name__}\n  " + "\n  ".join(problems))
@@ -160,6 +162,12 @@ def opened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _nearest(name: str, among: Iterable[str]) -> str:
-    match = difflib.get_close_matches(name, list(among), n=1)
+def _values(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _nearest(name: str, shape: tuple[int, ...], among: Mapping[str, tuple[int, ...]]) -> str:
+    """The most similar of the other names, one of the same shape before all others."""
+    alike = [other for other in among if among[other] == shape]
+    match = difflib.get_close_matches(name, alike, n=1) or difflib.get_close_matches(name, among, n=1)
     return f"  (did you mean {match[0]!r}?)" if match else ""
