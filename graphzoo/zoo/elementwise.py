@@ -726,7 +726,7 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     return unary(module, x if isinstance(x, Tensor) else lift(x, module))
 
 
-@lru_cache(256)
+@lru_cache(256, typed=True)  # 0 and 0.0 give different dtypes
 def _clip(low: Any, high: Any) -> Clip:
     return Clip(low, high)
 

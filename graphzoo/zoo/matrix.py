@@ -154,8 +154,7 @@ class Einsum(Module):
 def _contract(equation: str, x: Any) -> np.ndarray:
     """np.einsum, which plans an order of products (and uses BLAS) only when asked to."""
     plan = len(x) > 1 and math.prod([math.prod(array.shape) for array in x]) > _WORTH_A_PLAN
-    y: np.ndarray = np.einsum(equation, *x, optimize=plan)
-    return y if y.base is None else y.copy()  # a diagonal comes as a view that cannot be told from the operand
+    return np.einsum(equation, *x, optimize=plan)
 
 
 @lru_cache(512)

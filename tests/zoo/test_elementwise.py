@@ -273,6 +273,12 @@ def test_clip_by_arrays_and_by_tensors() -> None:
     assert_gradients(gz.clip, x, np.array([-1.0, 0.0]), np.array([[1.0], [2.0]]))
 
 
+def test_clip_of_integers_has_the_dtype_of_its_bounds() -> None:
+    x = gz.tensor(np.array([-1, 5]))
+    assert x.clip(0, 1).dtype == np.int64
+    assert x.clip(0.0, 1.0).dtype == np.float64
+
+
 def test_clip_needs_a_bound() -> None:
     with pytest.raises(gz.ArgumentError, match="clip needs a bound"):
         gz.tensor([1.0]).clip()
