@@ -97,7 +97,8 @@ class Pack:
 
     Subclasses copy in `__init__` what the forward pass multiplies with, and derive from that (not from the parameters,
     which may have changed) what the backward pass multiplies with, when it first asks. The weights' rows are in the
-    order that the cell has its gates in; halved rows are restored by doubling, which is exact.
+    order that the cell has its gates in; halved rows are restored by doubling, which is exact. `others` are copies of
+    the parameters after the first two, W_ih and W_hh.
 
     Has no `__slots__` on purpose: the engine looks through slotted objects for arrays that a node holds, to warn of
     overwritten ones and to measure; a pack is a copy, and belongs to no single node.
@@ -108,6 +109,7 @@ class Pack:
         self.sources = node.inputs[-len(parameters) :]
         self.leaves = [source for source in self.sources if isinstance(source, Leaf)]
         self.parameters = parameters
+        self.others = [None if value is None else value.astype(dtype) for value in parameters[2:]]
         self.dtype = dtype
 
     def serves(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> bool:
@@ -131,8 +133,9 @@ class JoinedPack(Pack):
 
     def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
         super().__init__(node, parameters, dtype)
-        weight_ih, weight_hh, *biases = parameters
+        weight_ih, weight_hh = parameters[:2]
         self.hidden = weight_hh.shape[1]
+        biases = [value for value in self.others if value is None or value.ndim == 1]
         weight = side_by_side(dtype, weight_hh, biases, weight_ih)
         self.rotated = self.hidden if weight.shape[0] > self.hidden else 0
         if self.rotated:
@@ -157,27 +160,9 @@ class JoinedPack(Pack):
         """W_ih."""
         return self._whole(self.hidden + 1, None)
 
-    def unpacked(self) -> tuple[np.ndarray, ...]:
-        """W_ih, W_hh and two biases when the pack was made, in the parameters' order; the first bias is the sum."""
-        bias = self._whole(self.hidden, self.hidden + 1)[:, 0]
-        ih, hh, bias = (np.roll(array, -self.rotated, axis=0) for array in (self.of_x, self.of_h, bias))
-        return ih, hh, bias, np.zeros_like(bias)
-
-
-class ReadoutPack(JoinedPack):
-    """A joined pack, and a copy of the read-out's matrix."""
-
-    def __init__(self, node: Node, parameters: Arrays, dtype: np.dtype[Any]) -> None:
-        weight_ih, weight_hh, weight_ho, bias = parameters
-        super().__init__(node, (weight_ih, weight_hh, bias), dtype)
-        self.sources = node.inputs[-len(parameters) :]
-        self.leaves = [source for source in self.sources if isinstance(source, Leaf)]
-        self.parameters = parameters
-        self.readout = np.array(weight_ho, dtype)
-
-    def unpacked(self) -> tuple[np.ndarray, ...]:
-        """W_ih, W_hh, W_ho and the bias when the pack was made."""
-        return self.of_x, self.of_h, self.readout, self.weight[:, self.hidden]
+    def unpacked(self) -> Arrays:
+        """The parameters' values when the pack was made."""
+        return np.roll(self.of_x, -self.rotated, axis=0), np.roll(self.of_h, -self.rotated, axis=0), *self.others
 
 
 class GRUPack(Pack):
@@ -222,10 +207,9 @@ class BeforePack(GRUPack):
         """U_r, U_z and U_c."""
         return np.concatenate([self._whole(self.hidden + 1, None), self.candidate[:, 1 : -self.hidden]])
 
-    def unpacked(self) -> tuple[np.ndarray, ...]:
-        """W_ih, W_hh and two biases when the pack was made; the first bias is the sum."""
-        bias = np.concatenate([self._whole(self.hidden, self.hidden + 1)[:, 0], self.candidate[:, 0]])
-        return self.of_x, np.concatenate([self.of_h, self.of_reset]), bias, np.zeros_like(bias)
+    def unpacked(self) -> Arrays:
+        """The parameters' values when the pack was made."""
+        return self.of_x, np.concatenate([self.of_h, self.of_reset]), *self.others
 
 
 class AfterPack(GRUPack):
@@ -248,12 +232,9 @@ class AfterPack(GRUPack):
         """U_c, U_r and U_z."""
         return np.concatenate([self.candidate_of_x[:, 1:], self._whole(self.hidden + 1, None)])
 
-    def unpacked(self) -> tuple[np.ndarray, ...]:
-        """W_ih, W_hh and two biases when the pack was made; the first bias is the sum for r and z."""
-        bias = self._whole(self.hidden, self.hidden + 1)[:, 0]
-        bias_ih = np.concatenate([bias, self.candidate_of_x[:, 0]])
-        bias_hh = np.concatenate([np.zeros_like(bias), self.candidate_of_h[:, -1]])
-        return np.roll(self.of_x, -self.hidden, axis=0), self.of_h, bias_ih, bias_hh
+    def unpacked(self) -> Arrays:
+        """The parameters' values when the pack was made."""
+        return np.roll(self.of_x, -self.hidden, axis=0), self.of_h, *self.others
 
 
 def side_by_side(dtype: np.dtype[Any], *pieces: Any) -> np.ndarray:

@@ -18,7 +18,6 @@ from ..errors import ArgumentError, ShapeError, describe
 from ..kernels.packed import (
     JoinedPack,
     MakePack,
-    ReadoutPack,
     columns,
     common_dtype,
     contiguous_columns,
@@ -181,8 +180,7 @@ class Cell(Module):
         hidden = self.hidden_size
         x = inputs[hidden + 1 : hidden + 1 + self.input_size].T.reshape(node.inputs[0].shape)
         h = inputs[:hidden].T.reshape(node.inputs[1].shape)
-        parameters = zip(pack.unpacked(), pack.parameters, strict=True)
-        return x, h, *(None if absent is None else value for value, absent in parameters)
+        return x, h, *pack.unpacked()
 
 
 def check_sizes(module: Module, **sizes: int) -> None:
@@ -276,7 +274,7 @@ class RNNCell(Cell):
         if self.nonlinearity == "tanh":
             np.tanh(new, new)
         else:
-            np.maximum(new, 0, new)
+            np.maximum(new, 0, out=new)
         node.saved = (inputs, new, pack)
         return rows(new, x.ndim)
 
@@ -340,8 +338,7 @@ class SimpleRNN(Cell):
         r" \frac{\partial L}{\partial V} = \sum_t \frac{\partial L}{\partial o_t} h_{t+1}^T \;(\text{or } h_t^T)",
         source="zoo document, SimpleRNN; errata 1 (time index of dL/dW, dL/dU) and 2 (dL/dV pairs with the state)",
     )
-    parameter_names = ("weight_ih", "weight_hh", "weight_ho", "bias")
-    make_pack = ReadoutPack
+    parameter_names = ("weight_ih", "weight_hh", "bias", "weight_ho")
 
     def __init__(
         self,
@@ -363,23 +360,23 @@ class SimpleRNN(Cell):
         draw = uniform_parameters(hidden_size, rng)
         self.weight_ih = draw(hidden_size, input_size)
         self.weight_hh = draw(hidden_size, hidden_size)
-        self.weight_ho = draw(output_size, hidden_size)
         self.bias = draw(hidden_size) if bias else None
+        self.weight_ho = draw(output_size, hidden_size)
 
     def extra_repr(self) -> str:
         extra = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
         extra += "" if self.bias is not None else ", bias=False"
         return extra + ("" if self.readout == "new" else ", readout='old'")
 
-    def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, weight_ho: Any, bias: Any) -> Any:
+    def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias: Any, weight_ho: Any) -> Any:
         self.check_step(x, h=h)
         dtype = common_dtype(x, h, weight_ih)
-        pack = self.pack_for(node, dtype, weight_ih, weight_hh, weight_ho, bias)
+        pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias, weight_ho)
         inputs = joined(h, x, dtype)
         new = pack.weight @ inputs
         np.tanh(new, new)
         node.saved = (inputs, new, pack)
-        return rows(pack.readout @ self._read(node), x.ndim), rows(new, x.ndim)
+        return rows(pack.others[1] @ self._read(node), x.ndim), rows(new, x.ndim)
 
     def _read(self, node: Node) -> np.ndarray:
         """The state that is read out."""
@@ -390,7 +387,7 @@ class SimpleRNN(Cell):
         """δ, and the gradient at the state that was read out."""
         _, new, pack = node.saved
         do, dh = dy
-        read = np.zeros_like(new) if do is None else pack.readout.T @ columns(do)
+        read = np.zeros_like(new) if do is None else pack.others[1].T @ columns(do)
         total = read if self.readout == "new" else np.zeros_like(new)
         if dh is not None:
             total = total + columns(dh)
@@ -429,6 +426,6 @@ class SimpleRNN(Cell):
             "bias": delta @ inputs[self.hidden_size],
         }
 
-    def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, weight_ho: Any, bias: Any) -> Any:
+    def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias: Any, weight_ho: Any) -> Any:
         new = tanh(affine(x, weight_ih, bias) + h @ weight_hh.T)
         return (new if self.readout == "new" else h) @ weight_ho.T, new
