@@ -352,7 +352,7 @@ def _rows(output: Tensor, leaves: list[Tensor]) -> list[np.ndarray]:
             for rows, gradient in zip(found, gradients, strict=True):
                 if gradient is not None:
                     rows[index] = gradient
-    return [rows.reshape(*output.shape, *x.shape) for rows, x in zip(found, leaves, strict=True)]
+    return [rows.reshape((*output.shape, *x.shape)) for rows, x in zip(found, leaves, strict=True)]
 
 
 def hessian(function: Callable[..., Any], inputs: Any) -> Any:
