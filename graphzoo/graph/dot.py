@@ -26,12 +26,14 @@ LONGEST_NAME = 60
 UNORDERED = {"Add", "Multiply", "Maximum", "Minimum"}
 """Operations whose arguments may change places: their edges need no label."""
 
-# Paul Tol's "light" scheme, which stays apart for colour-blind readers, for the families that do the learning;
-# greys for those that only move and combine numbers.
+# Paul Tol's "light" scheme, which stays apart for colour-blind readers, for the families that networks are built of;
+# the others, which move and combine numbers, are grey.
 COLOURS = {
     "linear": "#77aadd",
     "convolution": "#99ddff",
     "recurrent": "#44bb99",
+    "gated": "#44bb99",
+    "sequence": "#44bb99",
     "attention": "#bbcc33",
     "normalization": "#aaaa00",
     "activation": "#eedd88",
@@ -39,11 +41,10 @@ COLOURS = {
     "regularization": "#ffaabb",
     "pooling": "#cceeff",
     "group": "#e6e6e6",
-    "elementwise": "#eeeeee",
     "array": "#f8f8f8",
     "custom": "#ddccee",
 }
-LINE, FAINT, CARRIED = "#444444", "#aaaaaa", "#0077bb"
+PLAIN, LINE, FAINT, CARRIED = "#eeeeee", "#444444", "#aaaaaa", "#0077bb"
 
 
 def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
@@ -63,12 +64,15 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
         yield from _ruler(columns, _bands(graph, placed, columns))
     yield from _boxes(graph, placed, stubs)
     labels = _edge_labels(graph)
+    states = _states_carried_over(graph, placed, columns)
     for edge in graph.edges:
         if edge.source not in stubs or stubs[edge.source][0] == edge.source:
             before, after = column_of(placed[edge.source]), column_of(placed[edge.target])
             label = labels[edge.target, edge.slot]
             if before is not None and after is not None and before != after:
                 yield from _edge_between_columns(edge, label, before, after, columns)
+            elif edge.source in states and after is not None:
+                yield _edge(edge, xlabel=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
             else:
                 spaced = bool(columns) and graph.nodes[edge.source].role == "operation"
                 yield _edge(edge, label=text(label), minlen="2" if spaced else "")
@@ -158,13 +162,30 @@ def _bands(graph: Graph, placed: list[Path], columns: Columns) -> dict[Path, int
     return bands
 
 
+def _states_carried_over(graph: Graph, placed: list[Path], columns: Columns) -> set[int]:
+    """Nodes outside of time through which a state passes from one box of columns to a single step of another.
+
+    They must not lift that step over the others; what all steps receive stands below all of them.
+    """
+    after_time: set[int] = set()
+    entries: dict[Path, dict[int, set[int]]] = {}  # by box and step: the nodes that it receives from
+    for edge in graph.edges:
+        before, after = column_of(placed[edge.source]), column_of(placed[edge.target])
+        if after is None and (before is not None or edge.source in after_time):
+            after_time.add(edge.target)
+        elif after is not None and edge.source in after_time:
+            entries.setdefault(after[0], {}).setdefault(after[1], set()).add(edge.source)
+    single = [steps for box, steps in entries.items() if len(steps) == 1 < len(columns[box])]
+    return {source for steps in single for sources in steps.values() for source in sources}
+
+
 def _operation(node: GraphNode, is_output: bool) -> str:
     shapes = ", ".join(str(spec.shape) for spec in node.outputs)
     dtypes = " ".join(dict.fromkeys(spec.dtype for spec in node.outputs))
     return _attributes(
         label=text(f"{shorten(node.label)}\n{dtypes} {shapes}"),
         tooltip=text(_tooltip(node)),
-        fillcolor=COLOURS.get(node.family, COLOURS["custom"]),
+        fillcolor=COLOURS.get(node.family, PLAIN),
         style="rounded,filled,dashed" if node.released else "rounded,filled",
         penwidth="2" if is_output else "1",
     )
@@ -228,7 +249,9 @@ def _edge_labels(graph: Graph) -> dict[tuple[int, int], str]:
     labels: dict[tuple[int, int], str] = {}
     for edge in graph.edges:
         source, target = graph.nodes[edge.source], graph.nodes[edge.target]
-        if edge.own or (inputs[edge.target] > 1 and target.op not in UNORDERED):
+        if edge.own and source.role == "parameter":
+            label = ""  # its stub says it
+        elif edge.own or (inputs[edge.target] > 1 and target.op not in UNORDERED):
             label = edge.argument if source.name != edge.argument else ""
         else:
             label = f"[{edge.output}]" if len(source.outputs) > 1 else ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
 import sys
 
 from ..errors import GraphzooError
@@ -32,6 +29,8 @@ def render(text: str, format: str, timeout: float) -> bytes:
     Raises:
         RenderError: no Graphviz, or it failed, or it took more than `timeout` seconds.
     """
+    import subprocess  # on first use: text needs no process
+
     command = _command(format)
     try:
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=timeout)
@@ -53,6 +52,9 @@ def render(text: str, format: str, timeout: float) -> bytes:
 
 
 def _command(format: str) -> list[str]:
+    import importlib.util
+    import shutil
+
     program = shutil.which("dot")
     if program is not None:
         return [program, f"-T{format}"]

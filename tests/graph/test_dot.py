@@ -1,5 +1,6 @@
 """DOT text and what Graphviz makes of it."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import graphzoo as gz
 from graphzoo.graph import Graph, RenderError, graph, render
 from graphzoo.graph.dot import COLOURS
-from tests.graph.models import encoder_decoder, graphs, perceptron, recurrent, stacked
+from tests.graph.models import Cell, encoder_decoder, graphs, perceptron, recurrent, stacked, zeros
 
 GOLDEN = Path(__file__).parent / "golden"
 PICTURES = dict(graphs())
@@ -100,6 +101,22 @@ def test_where_time_begins_anew_it_runs_on_to_the_right():
     cells = [node for box in ("encoder", "decoder") for node in taken.find(op="Cell", scope=box)]
     across = [place(drawn[f"n{node.id}"])[0] for node in cells]
     assert across == sorted(across)
+
+
+@needs_dot
+def test_a_state_that_passes_outside_of_time_lifts_no_step_over_the_others():
+    h, c = zeros("h0", requires_grad=True), zeros("c0")
+    for name in ("encoder", "decoder"):
+        with gz.scope(name):
+            cell = Cell(3)
+            for t in range(3):
+                with gz.time_step(t):
+                    h, c = cell(zeros("x"), h, c)
+        h = h * 2 + 1
+    taken = graph(h)
+    drawn = nodes(layout(taken.to_dot()))
+    for name in ("encoder", "decoder"):
+        assert len({place(drawn[f"n{node.id}"])[1] for node in taken.find(op="Cell", scope=name)}) == 1
 
 
 @needs_dot
@@ -214,8 +231,8 @@ def taken() -> Graph:
 
 @pytest.fixture
 def nothing_installed(monkeypatch):
-    monkeypatch.setattr(render.shutil, "which", lambda program: None)
-    monkeypatch.setattr(render.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 @pytest.mark.parametrize("ending", ["dot", "gv", "DOT"])
@@ -262,7 +279,7 @@ def test_graphviz_that_hangs_or_fails_is_told(taken, monkeypatch, program, said)
 
 def test_pygraphviz_stands_in_for_a_missing_dot(taken, monkeypatch):
     pytest.importorskip("pygraphviz", minversion="2")
-    monkeypatch.setattr(render.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
     assert drawn_text(taken.to_svg(), f"n{taken.find(name='x')[0].id}") == ["x float32 (4, 3)"]
 
 
