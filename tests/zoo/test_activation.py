@@ -68,7 +68,7 @@ def test_definition_has_the_same_values_and_gradients(name: str) -> None:
     if module.expand is None:
         assert isinstance(module, gz.Tanh)  # a primitive
         return
-    values = np.concatenate([points((3, 5)), [[0.0, -0.0, 40.0, -40.0, 1.0]]])
+    values = np.concatenate([points((3, 5)), [[0.0, -0.0, 40.0, -40.0, 1.0], [1e4, -1e4, 0.0, 0.0, 0.0]]])
     x, again = (gz.tensor(values, requires_grad=True) for _ in range(2))
     y = module(x)
     definition = module.expand(y.node, again)
