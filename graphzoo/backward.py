@@ -389,9 +389,7 @@ def deposit(gradients: Gradients) -> None:
     arrived = []
     for leaf, gradient in gradients.table.items():
         if leaf.__class__ is Leaf and leaf.requires_grad:  # it may have been frozen since it was used
-            for hook in list((leaf.hooks or {}).values()):
-                gradient = run_hook(hook, gradient, leaf)
-            arrived.append((leaf, gradient))
+            arrived.append((leaf, hooked(leaf, gradient)))
     for extra, index, gradient in gradients.kept:
         held = extra.kept[index]
         extra.kept[index] = np.array(gradient) if held is None else held + gradient
@@ -402,6 +400,13 @@ def deposit(gradients: Gradients) -> None:
             leaf.grad = gradient
         else:
             leaf.grad = np.array(gradient)  # a copy: rules may return an array that others hold, too
+
+
+def hooked(leaf: Leaf, gradient: Any) -> Any:
+    """A leaf's gradient after the hooks on it."""
+    for hook in list((leaf.hooks or {}).values()):
+        gradient = run_hook(hook, gradient, leaf)
+    return gradient
 
 
 def wrong_count(node: Node, gradients: tuple[Any, ...]) -> GradientError:

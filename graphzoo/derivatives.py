@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backward import Gradients, drain, overwritten_error, seed_for, sweep
+from .backward import Gradients, drain, hooked, overwritten_error, seed_for, sweep
 from .errors import ArgumentError, GradientError, describe
 from .module import OUTPUT, Module, record
 from .tape import Leaf, Node, Output, enable_grad, local, next_number, replay, stand_in, watch_draws
@@ -171,6 +171,8 @@ def grad(
 
 def _own(result: Gradients, leaf: Tensor, create_graph: bool) -> Any:
     gradient = result.of(leaf.source)
+    if gradient is not None and isinstance(leaf.source, Leaf):
+        gradient = hooked(leaf.source, gradient)
     return gradient if gradient is None or create_graph else np.array(gradient)
 
 

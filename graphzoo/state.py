@@ -124,9 +124,7 @@ class State:
             if value.dtype.kind != "f":
                 continue
             if isinstance(value, Parameter):
-                before = value.source
-                value._data = value.data.astype(dtype)
-                value.source = value._leaf(before.requires_grad, before.name)
+                value._convert(dtype)
             else:
                 module._set_buffer(key, value.astype(dtype))
         return self

@@ -139,6 +139,16 @@ def test_an_input_without_influence_has_no_gradient() -> None:
     assert gy is None
 
 
+def test_hooks_see_and_change_what_grad_returns() -> None:
+    x = leaf([1.0, 2.0])
+    y = x * x
+    y.register_hook(lambda gradient: gradient * 10.0)
+    x.register_hook(lambda gradient: gradient + 1.0)
+    np.testing.assert_array_equal(gz.grad(y.sum(), x, retain_graph=True), 20 * x.numpy() + 1)
+    first = gz.grad(y.sum(), x, create_graph=True)
+    np.testing.assert_array_equal(gz.grad(first.sum(), x), [21.0, 21.0])
+
+
 def test_grad_refuses_what_cannot_have_a_gradient() -> None:
     x, c = leaf([1.0]), gz.tensor([1.0])
     with pytest.raises(gz.GradientError, match="no gradient flows to"):

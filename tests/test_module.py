@@ -229,6 +229,20 @@ def test_astype_converts_floats_in_place() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_astype_between_the_passes_loses_no_gradient() -> None:
+    model = Shift(2)
+    seen: list[Any] = []
+    model.shift.register_hook(seen.append)
+    model(np.ones((1, 2), np.float32)).sum().backward()
+    y = model(np.ones((1, 2), np.float32))
+    model.astype(np.float64)
+    assert model.shift.grad.dtype == np.float64
+    y.sum().backward()
+    assert model.shift.grad.dtype == np.float64
+    np.testing.assert_array_equal(model.shift.grad, [2.0, 2.0])
+    assert len(seen) == 2
+
+
 def test_repr_shows_the_tree() -> None:
     assert repr(Model()) == "\n".join(
         [
