@@ -30,6 +30,13 @@ class Parameter(Tensor):
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(data, DEFAULT_DTYPE if dtype is None else dtype, requires_grad, name)
 
+    def convert(self, dtype: Any) -> None:
+        """Another dtype, in place. Graphs that were recorded before still find the parameter, and its hooks stay."""
+        self._data = self._data.astype(dtype, copy=False)
+        self.source.dtype = self._data.dtype
+        if self.source.grad is not None:
+            self.source.grad = self.source.grad.astype(dtype, copy=False)
+
 
 class State:
     """The part of `Module` that knows what belongs to it."""
@@ -124,7 +131,7 @@ class State:
             if value.dtype.kind != "f":
                 continue
             if isinstance(value, Parameter):
-                value._convert(dtype)
+                value.convert(dtype)
             else:
                 module._set_buffer(key, value.astype(dtype))
         return self

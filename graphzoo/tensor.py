@@ -94,13 +94,6 @@ class Tensor:
             )
         return Leaf(data.shape, data.dtype, requires_grad, self._role if requires_grad else "constant", name)
 
-    def _convert(self, dtype: Any) -> None:
-        """Another dtype, in place. The leaf stays, so that graphs recorded before still find it, and its hooks stay."""
-        self._data = self._data.astype(dtype, copy=False)
-        self.source.dtype = self._data.dtype
-        if self.source.grad is not None:
-            self.source.grad = self.source.grad.astype(dtype, copy=False)
-
     # What it holds ------------------------------------------------------------------------------------------------
 
     @property
