@@ -445,7 +445,7 @@ def released_error(node: Node, user: Node | None) -> ReleasedError:
 def check_unwritten(node: Node, leaf: Leaf) -> None:
     """Raise if the leaf's memory, written to since this node was recorded, is among what the node saved."""
     memory = leaf.memory
-    if memory is not None and any(np.may_share_memory(array, memory) for array in saved_arrays(node)):
+    if memory is not None and any(np.shares_memory(array, memory) for array in saved_arrays(node)):
         raise overwritten_error(node, leaf)
 
 

@@ -578,6 +578,27 @@ def test_a_weight_may_itself_be_computed(kind: type[Affine], stack_bytes: int) -
         np.testing.assert_allclose(tensor.grad, numeric, rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.parametrize("stack_bytes", [0, 1, 2000, 1 << 23])
+@pytest.mark.parametrize("kind", [gz.RNNCell, gz.LSTMCell, gz.GRUCell])
+def test_steps_of_a_cell_add_up_however_they_are_stacked(kind: Any, stack_bytes: int) -> None:
+    """Also where the first step has no input that needs a gradient, so that its backward pass is left out."""
+    cell = kind(2, 3, rng=0).astype(np.float64)
+    x = gz.tensor(np.random.default_rng(1).standard_normal((6, 4, 2)))
+
+    def loss() -> Any:
+        state: Any = None
+        for t in range(6):
+            state = cell(x[t], state)
+        h = state[0] if isinstance(state, tuple) else state
+        return (h * h).sum()
+
+    by_use = gz.contributions(loss(), cell)
+    loss().backward(stack_bytes=stack_bytes)
+    for name, parameter in cell.named_parameters():
+        assert [use.t for use in by_use[name]] == list(range(6))
+        np.testing.assert_allclose(parameter.grad, sum(use.gradient for use in by_use[name]), rtol=1e-12, atol=1e-14)
+
+
 def test_the_parameter_pass_of_frozen_parameters_is_not_run() -> None:
     module = Affine(2, 3)
     module.requires_grad_(False)
@@ -697,6 +718,16 @@ def test_a_write_that_no_node_minds_is_no_error() -> None:
     np.testing.assert_array_equal(w.grad, [1.0])
 
 
+def test_a_write_to_a_neighbour_in_the_same_buffer_is_no_error() -> None:
+    buffer = np.arange(12.0).reshape(3, 4)
+    a, b = gz.tensor(buffer[:, :2], requires_grad=True), gz.tensor(buffer[:, 2:], requires_grad=True)
+    y = (a * a).sum() + (b + 1.0).sum()
+    b.data[...] = 0.0
+    b.mark_written()
+    y.backward()
+    np.testing.assert_array_equal(a.grad, 2 * a.numpy())
+
+
 def test_frozen_partners_save_nothing_that_a_write_could_spoil() -> None:
     w, c = leaf([2.0]), gz.tensor(np.array([3.0]))
     y = w * c
@@ -806,6 +837,8 @@ def recurrent() -> None:
         with gz.time_step(t):
             state = cell(gz.tensor(np.ones((4, 2), np.float32)), state)
     linear(state[0]).sum().backward()
+    sequence, _ = gz.LSTM(2, 3, num_layers=2, bidirectional=True, rng=0)(np.ones((4, 2, 2), np.float32))
+    sequence.sum().backward()
 
 
 def primitives() -> None:
