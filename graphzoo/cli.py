@@ -6,7 +6,6 @@ What a subcommand needs is imported when it runs.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +22,8 @@ DEFAULT = " (default: %(default)s)"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; `arguments` default to those of the process. Returns the exit code.
 
-    0: done. 2: something that was given cannot be used. 130: interrupted before there was anything to keep.
+    0: done. 1: reading or writing failed on the way. 2: something that was given cannot be used. 130: interrupted
+    before there was anything to keep.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show “ or → shall show ? and not fail
@@ -34,12 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ngraphzoo: interrupted", file=sys.stderr)
         return 130
-    except MemoryError as error:
-        print(f"graphzoo: error: not enough memory for these settings: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # whoever read the output has seen enough: `graphzoo sample | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
         return 1
+    except OSError as error:  # a full disk
+        print(f"graphzoo: error: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"graphzoo: error: not enough memory for these settings: {error}", file=sys.stderr)
+        return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,7 +111,7 @@ Ctrl-C ends the training early, keeps what was learnt and writes all of this."""
     )
     add = demo.add_argument
     add("--text", metavar="FILE", type=Path, help="UTF-8 text to learn from (default: Python's manual)")
-    add("--steps", metavar="N", type=whole(1), default=1500, help="steps of training" + DEFAULT)
+    add("--steps", metavar="N", type=whole(1), default=2000, help="steps of training" + DEFAULT)
     add("--cell", metavar="CELL", choices=CELLS, default="lstm", help="rnn, lstm or gru" + DEFAULT)
     add("--hidden", metavar="N", type=whole(1, 8192), default=128, help="size of the state" + DEFAULT)
     add("--batch", metavar="N", type=whole(1, 4096), default=32, help="texts read side by side" + DEFAULT)
@@ -131,7 +134,7 @@ def _add_sample(commands: Any) -> None:
     add("--prompt", metavar="TEXT", default="", help="text to go on from (default: the start of a line)")
     add("--length", metavar="N", type=whole(1), default=400, help="characters to write" + DEFAULT)
     scale = "0: always the likeliest character, 1: as learnt, above: wilder" + DEFAULT
-    add("--temperature", metavar="T", type=temperature, default=0.8, help=scale)
+    add("--temperature", metavar="T", type=temperature, default=0.6, help=scale)
     add("--seed", metavar="N", type=whole(0), help="for the same text every time (default: another each time)")
     sample.set_defaults(run=_sample)
 
@@ -160,13 +163,13 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def temperature(text: str) -> float:
-    """A converter to a finite number of at least 0."""
+    """A converter to a number from 0 to 100."""
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number: expected one of at least 0") from None
-    if not (math.isfinite(number) and number >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is impossible: expected a number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: expected one from 0 to 100") from None
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is impossible: expected a number from 0 to 100")
     return number
 
 

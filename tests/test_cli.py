@@ -39,7 +39,7 @@ through time, and prints text that it writes before and after.
 options:
   -h, --help   show this help message and exit
   --text FILE  UTF-8 text to learn from (default: Python's manual)
-  --steps N    steps of training (default: 1500)
+  --steps N    steps of training (default: 2000)
   --cell CELL  rnn, lstm or gru (default: lstm)
   --hidden N   size of the state (default: 128)
   --batch N    texts read side by side (default: 32)
@@ -74,7 +74,7 @@ options:
   --prompt TEXT    text to go on from (default: the start of a line)
   --length N       characters to write (default: 400)
   --temperature T  0: always the likeliest character, 1: as learnt, above:
-                   wilder (default: 0.8)
+                   wilder (default: 0.6)
   --seed N         for the same text every time (default: another each time)
 """
 
@@ -137,15 +137,15 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         ),
         (
             "sample --temperature nan",
-            "graphzoo sample: error: --temperature: nan is impossible: expected a number of at least 0",
+            "graphzoo sample: error: --temperature: nan is impossible: expected a number from 0 to 100",
         ),
         (
             "sample --temperature -0.1",
-            "graphzoo sample: error: --temperature: -0.1 is impossible: expected a number of at least 0",
+            "graphzoo sample: error: --temperature: -0.1 is impossible: expected a number from 0 to 100",
         ),
         (
             "sample --temperature hot",
-            "graphzoo sample: error: --temperature: 'hot' is no number: expected one of at least 0",
+            "graphzoo sample: error: --temperature: 'hot' is no number: expected one from 0 to 100",
         ),
     ],
 )
@@ -178,6 +178,11 @@ def test_impossible_options(arguments: str, parts: list[str], capsys: pytest.Cap
     ("error", "code", "line"),
     [
         (KeyboardInterrupt(), 130, "\ngraphzoo: interrupted\n"),
+        (
+            OSError(28, "No space left on device", "x.npz"),
+            1,
+            "graphzoo: error: [Errno 28] No space left on device: 'x.npz'\n",
+        ),
         (
             MemoryError("Unable to allocate 15 TiB"),
             2,

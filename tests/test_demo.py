@@ -17,7 +17,7 @@ import pytest
 import graphzoo as gz
 from graphzoo import cli
 from graphzoo.demo.model import CharacterModel, draw, load_model, sample
-from graphzoo.demo.report import CONTRIBUTION, measure, running_mean
+from graphzoo.demo.report import measure, running_mean
 from graphzoo.demo.training import again_and_again, ctrl_c, evaluate
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +128,8 @@ def test_the_tables(finished: tuple[Path, str, str]) -> None:
     assert losses["loss"][0] == json.loads((folder / "summary.json").read_text())["loss"]["first"]
     norms = read_table(folder / "bptt.csv")
     assert norms["t"] == list(range(10))
-    assert {"dL/dh", "dL_last/dh"} | {CONTRIBUTION + name for name in ("weight_ih", "weight_hh")} <= set(norms)
+    variables = ("h", "weight_ih", "weight_hh")
+    assert set(norms) == {"t"} | {f"{loss}/d{name}" for loss in ("dL", "dL_last") for name in variables}
     assert norms["dL_last/dh"][0] < norms["dL_last/dh"][9]
 
 
@@ -339,6 +340,7 @@ def test_what_cannot_be_sampled(
 ) -> None:
     folder, _, _ = finished
     gz.save(tmp_path / "other.npz", {"step": 3})
+    gz.save(tmp_path / "future.npz", gz.load(folder / "weights.npz") | {"weights": {"W": np.zeros(3)}})
     np.savez(tmp_path / "plain.npz", x=np.zeros(3))
     for arguments, complaint in (
         ([tmp_path], f"there is no {tmp_path}/weights.npz; `graphzoo demo --out {tmp_path}` makes one"),
@@ -346,6 +348,10 @@ def test_what_cannot_be_sampled(
         (
             [tmp_path / "other.npz"],
             f"{tmp_path}/other.npz holds no character model; expected a weights.npz of `graphzoo demo`",
+        ),
+        (
+            [tmp_path / "future.npz"],
+            f"{tmp_path}/future.npz was written by another version of graphzoo; run `graphzoo demo` again",
         ),
         ([tmp_path / "plain.npz"], f"{tmp_path}/plain.npz is not a graphzoo checkpoint"),
         ([text], f"{text} cannot be read: it is no npz file, or was damaged or cut off"),
@@ -383,7 +389,7 @@ def test_gradients_over_time_against_central_differences(cell: str, first_target
     rng = np.random.default_rng(0)
     model = CharacterModel("abcde", 3, cell, rng=rng).astype(np.float64)
     inputs, targets = rng.integers(5, size=(2, 4, 2))
-    reached, contributed = measure(model, inputs, targets, first_target)
+    norms = measure(model, inputs, targets, first_target)
 
     def loss(disturbed: int, of_state: np.ndarray | None, of_weights: dict[str, np.ndarray]) -> float:
         """The loss when at one time step the state or the weights are others than they were."""
@@ -415,12 +421,12 @@ def test_gradients_over_time_against_central_differences(cell: str, first_target
 
     with gz.no_grad():
         for t in range(4):
-            assert reached[t] == pytest.approx(norm(t, (2, 3), None), rel=1e-6, abs=1e-9)
+            assert norms["h"][t] == pytest.approx(norm(t, (2, 3), None), rel=1e-6, abs=1e-9)
             for name, parameter in model.cell.named_parameters():
                 if parameter.ndim < 2:
                     continue
                 expected = norm(t, parameter.shape, name)
-                assert contributed[CONTRIBUTION + name][t] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+                assert norms[name][t] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_evaluate_is_the_mean_over_the_text() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shlex
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Settings:
     """The options of `graphzoo demo`."""
 
     text: Path | None = None
-    steps: int = 1500
+    steps: int = 2000
     cell: str = "lstm"
     hidden: int = 128
     batch: int = 32
@@ -76,7 +77,7 @@ def run(settings: Settings) -> None:
     say(f"In {folder}: {', '.join(file.name for file in files)}, weights.npz, summary.json")
     for hint in hints:
         say(hint)
-    say(f"Let it write on: graphzoo sample {folder} --length 1000")
+    say(f"Let it write on: graphzoo sample {shlex.quote(str(folder))} --length 1000")
 
 
 def write_on(path: Path, prompt: str, length: int, temperature: float, seed: int | None) -> str:

@@ -61,7 +61,7 @@ def sample(
     rng: np.random.Generator,
     *,
     prompt: str = "",
-    temperature: float = 0.8,
+    temperature: float = 0.6,
 ) -> str:
     """Text that the model writes after a prompt, character by character.
 
@@ -117,6 +117,9 @@ def load_model(path: Path) -> CharacterModel:
         raise InputError(str(error).partition("\n")[0]) from None
     if not isinstance(kept, dict) or kept.get("kind") != KIND:
         raise InputError(f"{file} holds no character model; expected a weights.npz of `graphzoo demo`")
-    model = CharacterModel(kept["alphabet"], kept["hidden"], kept["cell"], rng=0)
-    model.load_state_dict(kept["weights"])
+    try:
+        model = CharacterModel(kept["alphabet"], kept["hidden"], kept["cell"], rng=0)
+        model.load_state_dict(kept["weights"])
+    except KeyError:  # gz.StateError is one
+        raise InputError(f"{file} was written by another version of graphzoo; run `graphzoo demo` again") from None
     return model

@@ -15,7 +15,6 @@ import graphzoo as gz
 from .model import CharacterModel
 from .training import SMOOTH, History
 
-CONTRIBUTION = "contribution to "
 GRAPH_STEPS = 5  # time steps in the picture: enough to see the pattern, few enough to read
 
 
@@ -29,29 +28,32 @@ def gradients_over_time(model: CharacterModel, inputs: np.ndarray, targets: np.n
     """How the loss of one window hangs on each of its time steps: norms of gradients, one value for each t.
 
     Returns:
-        ``t``; ``dL/dh``, with L the mean loss of the whole window; ``dL_last/dh``, with the loss of the last
-        time step alone, which shows how far back a gradient reaches; and for each weight W of the cell what its
-        use at time t contributes to dL/dW.
+        ``t``; ``dL/dh`` and, for each weight W of the cell, ``dL/dW``: what its use at time t contributes. L is the
+        mean loss of the whole window. ``dL_last/...`` is the same for the loss of the last time step alone, which
+        shows how far back a gradient reaches.
     """
-    last, _ = measure(model, inputs, targets, first_target=len(targets) - 1)
-    mean, contributed = measure(model, inputs, targets, first_target=0)
-    return {"t": np.arange(len(inputs)), "dL/dh": mean, "dL_last/dh": last, **contributed}
+    norms = {"t": np.arange(len(inputs))}
+    for loss, first_target in (("dL", 0), ("dL_last", len(targets) - 1)):
+        found = measure(model, inputs, targets, first_target)
+        norms |= {f"{loss}/d{name}": values for name, values in found.items()}
+    return norms
 
 
-def measure(
-    model: CharacterModel, inputs: np.ndarray, targets: np.ndarray, first_target: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Over t, the norms of dL/dh_t and of the contributions to the gradients of the cell's weights.
+def measure(model: CharacterModel, inputs: np.ndarray, targets: np.ndarray, first_target: int) -> dict[str, np.ndarray]:
+    """Over t, the norms of dL/dh_t (as ``h``) and of the contributions to the gradients of the cell's weights.
 
     L is the mean loss of the characters from time step `first_target` on.
     """
     hidden, _ = model.read(inputs)
     logits = model.output(gz.concatenate(hidden[first_target:]))
     loss = gz.CrossEntropyLoss()(logits, targets[first_target:].reshape(-1))
-    reached = np.array([np.linalg.norm(gradient) for gradient in gz.grad(loss, hidden, retain_graph=True)])
+    reached = gz.grad(loss, hidden, retain_graph=True)
     weights = {name: tensor for name, tensor in model.cell.named_parameters() if tensor.ndim == 2}
     uses = gz.contributions(loss, weights, reduce=np.linalg.norm)
-    return reached, {CONTRIBUTION + name: np.array([use.gradient for use in found]) for name, found in uses.items()}
+    return {
+        "h": np.array([np.linalg.norm(gradient) for gradient in reached]),
+        **{name: np.array([use.gradient for use in found]) for name, found in uses.items()},
+    }
 
 
 def save_table(file: Path, columns: Mapping[str, Sequence[float] | np.ndarray]) -> Path:
@@ -109,15 +111,19 @@ def save_time_plot(file: Path, norms: Mapping[str, np.ndarray], cell: str) -> Pa
 
     figure = Figure(figsize=(8, 7), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
-    t = norms["t"]
-    above.plot(t, norms["dL/dh"], marker=".", label="L: mean loss of all time steps")
-    above.plot(t, norms["dL_last/dh"], marker=".", label="L: loss of the last time step alone")
-    above.set(title="How much of a gradient reaches the state $h_t$", ylabel=r"$\|\partial L/\partial h_t\|$")
+    whole = {"linestyle": "-", "marker": "."}
+    last = {"linestyle": ":", "marker": "."}
+    above.plot(norms["t"], norms["dL/dh"], **whole, label="L: mean loss of all time steps")
+    above.plot(norms["t"], norms["dL_last/dh"], **last, label="L: loss of the last time step alone")
     for name, values in norms.items():
-        if name.startswith(CONTRIBUTION):
-            below.plot(t, values, marker=".", label=f"{cell}.{name.removeprefix(CONTRIBUTION)}")
+        loss, _, variable = name.partition("/d")
+        if variable not in ("", "h"):
+            colour = "tab:green" if variable == "weight_hh" else "tab:purple"
+            style, which = (last, "last time step's loss") if loss == "dL_last" else (whole, "mean loss")
+            below.plot(norms["t"], values, **style, color=colour, label=f"{cell}.{variable}, {which}")
+    above.set(title="How much of a gradient reaches the state $h_t$", ylabel=r"$\|\partial L/\partial h_t\|$")
     below.set(
-        title="What the use at time step t contributes to the gradient of a weight (mean loss)",
+        title="What the use at time step t contributes to the gradient of a weight",
         ylabel=r"$\|(\mathrm{d}L/\mathrm{d}W)_t\|$",
         xlabel="time step t (the gradient travels from right to left)",
     )
