@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError
-from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, saved_arrays, stand_in
+from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, owner_of, saved_arrays, stand_in
 
 STACK_BYTES = 1 << 23
 """How much the uses of a module may hold while they wait to share one parameter pass, in bytes."""
@@ -61,7 +61,7 @@ class Gradients:
         self.owned: set[Any] = set()  # sources whose array nobody else refers to
         self.stack_bytes = stack_bytes
         self.stacks: dict[tuple[Any, ...], list[tuple[Node, Any]]] = {}  # by module and parameters
-        self.sizes: dict[tuple[Any, ...], int] = {}  # bytes that each stack holds
+        self.held: dict[tuple[Any, ...], dict[int, int]] = {}  # the buffers that each stack holds, with their bytes
         self.waiting: dict[Node, set[tuple[Any, ...]]] = {}  # computed weights that a stack still owes a gradient
         self.kept: list[tuple[Extra, int, Any]] = []  # gradients of computed tensors that are to stay
 
@@ -97,13 +97,15 @@ class Gradients:
         sources = node.inputs[len(node.inputs) - len(module.parameter_names) :]
         key = (module, *sources)
         use = stand_in(node, node.saved, node.delta)
-        self.stacks.setdefault(key, []).append((use, dy))
-        self.sizes[key] = self.sizes.get(key, 0) + sum(array.nbytes for array in saved_arrays(use))
+        uses = self.stacks.setdefault(key, [])
+        uses.append((use, dy))
         for source in sources:
             origin = node_of(source)
             if origin is not None:
                 self.waiting.setdefault(origin, set()).add(key)
-        if self.sizes[key] > self.stack_bytes:
+        held = self.held.setdefault(key, {})
+        held.update([owner_of(array) for array in saved_arrays(use)])  # what uses share, weights above all, counts once
+        if len(uses) > 1 and sum(held.values()) > self.stack_bytes:
             self.flush(key)
 
     def flush(self, key: tuple[Any, ...]) -> None:
@@ -111,13 +113,13 @@ class Gradients:
         uses = self.stacks.pop(key, None)
         if uses is None:
             return
-        del self.sizes[key]
+        self.held.pop(key, None)
         module, *sources = key
         node, dy = uses[0] if len(uses) == 1 else module.stack([use for use, _ in uses], [dy for _, dy in uses])
-        gradients = module.parameter_gradients(node, dy)
-        for name, source, need in zip(module.parameter_names, sources, node.needs[-len(sources) :], strict=True):
-            if need:
-                gradient = fit(gradients[name], source, node)
+        gradients = parameter_pass(node, dy, node.needs[-len(sources) :])
+        for source, gradient in zip(sources, gradients, strict=True):
+            if gradient is not None:
+                gradient = fit(gradient, source, node)
                 first = self.table.get(source) is None
                 self.add(source, gradient)
                 if first and source.__class__ is Leaf and gradient.__class__ is np.ndarray:
@@ -253,9 +255,21 @@ def both_passes(node: Node, dy: Any, result: Gradients, aims: set[Any] | None) -
         if result.stack_bytes and module.stack is not None:
             result.put_aside(node, dy)
         else:
-            named = module.parameter_gradients(node, dy)
-            return gradients + tuple(named.get(name) for name in module.parameter_names)
+            return gradients + parameter_pass(node, dy, needs[inputs:])
     return gradients + (None,) * (len(needs) - inputs)
+
+
+def parameter_pass(node: Node, dy: Any, needs: Sequence[bool]) -> tuple[Any, ...]:
+    """One gradient for each of the module's parameters in order, None for those that need none."""
+    names, gradients = node.module.parameter_names, node.module.parameter_gradients(node, dy)
+    try:
+        return tuple([gradients[name] if need else None for name, need in zip(names, needs, strict=True)])
+    except KeyError as missing:
+        raise GradientError(
+            f"{type(node.module).__name__}.parameter_gradients returned nothing for {missing}",
+            got=f"gradients for {', '.join(gradients)}",
+            expected=f"a dictionary with {', '.join(names)}",
+        ) from None
 
 
 def collect(roots: Iterable[Node], floor: int) -> tuple[dict[Any, Any], set[Leaf]]:

@@ -114,13 +114,15 @@ class State:
         ]
         if problems:
             raise StateError(f"this state does not fit {type(self).__name__}\n  " + "\n  ".join(problems))
-        for name, array in arrays.items():
+        # All can be cast, or nothing is written.
+        cast = {name: array.astype(own[name][2].dtype) for name, array in arrays.items()}
+        for name, array in cast.items():
             module, key, value = own[name]
             if isinstance(value, Parameter):
                 value.data[...] = array
                 value.mark_written("load_state_dict()")
             else:
-                module._set_buffer(key, array.astype(value.dtype))
+                module._set_buffer(key, array)
 
     def _set_buffer(self, key: str, array: np.ndarray) -> None:
         object.__setattr__(self, key, array)

@@ -64,18 +64,8 @@ class Leaf:
     """
 
     __slots__ = (
-        "dtype",
-        "grad",
-        "hooks",
-        "memory",
-        "name",
-        "number",
-        "requires_grad",
-        "role",
-        "shape",
-        "writer",
-        "written",
-    )
+        "dtype", "grad", "hooks", "memory", "name", "number", "requires_grad", "role", "shape", "writer", "written",
+    )  # fmt: skip
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], requires_grad: bool, role: str, name: str | None) -> None:
         self.number = next_number()

@@ -694,6 +694,13 @@ def test_too_few_or_too_many_gradients_are_refused(result: Any) -> None:
         Faulty(result)(x, y).sum().backward()
 
 
+@pytest.mark.parametrize("kind", [Affine, Stacked])
+def test_a_parameter_without_gradient_is_named(kind: type[Affine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kind, "parameter_gradients", lambda self, node, dy: {"weigth": np.ones((2, 3)), "bias": dy[0]})
+    with pytest.raises(gz.GradientError, match="parameter_gradients returned nothing for 'weight'"):
+        kind(2, 3)(np.ones((1, 2))).sum().backward()
+
+
 # Memory that is written to --------------------------------------------------------------------------------------------
 
 

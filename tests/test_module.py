@@ -303,6 +303,16 @@ def test_a_state_that_does_not_fit_lists_everything_and_changes_nothing() -> Non
     assert isinstance(caught.value, KeyError)
 
 
+def test_values_that_are_no_numbers_change_nothing() -> None:
+    model = Model()
+    state = model.state_dict()
+    state["own"] = np.array([50.0])
+    state["by_name.a.shift"] = np.array(["text"])
+    with pytest.raises(ValueError, match="text"):
+        model.load_state_dict(state)
+    assert model.own.item() == 1.0
+
+
 def test_loading_between_the_passes_is_found() -> None:
     model = gz.Sequential(gz.Linear(2, 3, rng=0), gz.Tanh(), gz.Linear(3, 1, rng=1))
     loss = model(gz.tensor(np.ones((4, 2), np.float32), requires_grad=True)).sum()
