@@ -53,6 +53,25 @@ class Step(NamedTuple):
         return dict(zip(names, self.gradients[len(self.gradients) - len(names) :], strict=True))
 
 
+class Stack:
+    """Uses of one module that wait for a shared parameter pass, and the buffers they hold meanwhile."""
+
+    __slots__ = ("buffers", "size", "uses")
+
+    def __init__(self) -> None:
+        self.uses: list[tuple[Node, Any]] = []
+        self.buffers: set[int] = set()
+        self.size = 0  # bytes; what uses share, weights above all, counts once
+
+    def append(self, use: Node, dy: Any) -> None:
+        self.uses.append((use, dy))
+        for array in saved_arrays(use):
+            owner, size = owner_of(array)
+            if owner not in self.buffers:
+                self.buffers.add(owner)
+                self.size += size
+
+
 class Gradients:
     """The table of a sweep: the gradient collected so far for each source, and the uses whose parameter pass waits."""
 
@@ -60,8 +79,7 @@ class Gradients:
         self.table = table
         self.owned: set[Any] = set()  # sources whose array nobody else refers to
         self.stack_bytes = stack_bytes
-        self.stacks: dict[tuple[Any, ...], list[tuple[Node, Any]]] = {}  # by module and parameters
-        self.held: dict[tuple[Any, ...], dict[int, int]] = {}  # the buffers that each stack holds, with their bytes
+        self.stacks: dict[tuple[Any, ...], Stack] = {}  # by module and parameters
         self.waiting: dict[Node, set[tuple[Any, ...]]] = {}  # computed weights that a stack still owes a gradient
         self.kept: list[tuple[Extra, int, Any]] = []  # gradients of computed tensors that are to stay
 
@@ -96,25 +114,22 @@ class Gradients:
         module = node.module
         sources = node.inputs[len(node.inputs) - len(module.parameter_names) :]
         key = (module, *sources)
-        use = stand_in(node, node.saved, node.delta)
-        uses = self.stacks.setdefault(key, [])
-        uses.append((use, dy))
+        stack = self.stacks.setdefault(key, Stack())
+        stack.append(stand_in(node, node.saved, node.delta), dy)
         for source in sources:
             origin = node_of(source)
             if origin is not None:
                 self.waiting.setdefault(origin, set()).add(key)
-        held = self.held.setdefault(key, {})
-        held.update([owner_of(array) for array in saved_arrays(use)])  # what uses share, weights above all, counts once
-        if len(uses) > 1 and sum(held.values()) > self.stack_bytes:
+        if stack.size > self.stack_bytes and len(stack.uses) > 1:
             self.flush(key)
 
     def flush(self, key: tuple[Any, ...]) -> None:
         """Run the one parameter pass that the uses under this key have waited for."""
-        uses = self.stacks.pop(key, None)
-        if uses is None:
+        stack = self.stacks.pop(key, None)
+        if stack is None:
             return
-        self.held.pop(key, None)
         module, *sources = key
+        uses = stack.uses
         node, dy = uses[0] if len(uses) == 1 else module.stack([use for use, _ in uses], [dy for _, dy in uses])
         gradients = parameter_pass(node, dy, node.needs[-len(sources) :])
         for source, gradient in zip(sources, gradients, strict=True):
