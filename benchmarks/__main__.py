@@ -89,9 +89,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         default=["*"],
         help="workloads by name or pattern, such as 'lstm-*'",
     )
-    parser.add_argument(
-        "--rounds", type=_positive, metavar="N", help="repetitions of each peer (default 9, quick 3)"
-    )
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="repetitions of each peer (default 9, quick 3)")
     parser.add_argument(
         "--peers", nargs="+", choices=ALL, default=list(ALL), metavar="PEER", help=f"of {', '.join(ALL)}"
     )
@@ -131,9 +129,7 @@ def _machine() -> dict[str, str]:
 
 def _processor() -> str:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next(
-            (line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown"
-        )
+        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

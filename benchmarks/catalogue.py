@@ -102,10 +102,7 @@ class FreshMeasure:
 FRESH = (
     FreshMeasure("lstm-2000-memory", "torch", goal=1.0, size=2000),
     FreshMeasure("import-time", "numpy", goal=1.3),
-    *(
-        FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size)
-        for size in (1_000, 10_000, 100_000, 1_000_000)
-    ),
+    *(FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size) for size in (1_000, 10_000, 100_000, 1_000_000)),
 )
 BYTES_PER_NODE = 400  # the deep chains' second goal
 FLAT = 1.0  # and their third: the largest size costs a node what the smallest does

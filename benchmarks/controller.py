@@ -70,9 +70,7 @@ class Measurement:
     workload: str
     times: dict[str, list[float]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    largest_difference: float | None = (
-        None  # between two libraries' values, relative; None: nothing to compare with
-    )
+    largest_difference: float | None = None  # between two libraries' values, relative; None: nothing to compare with
     rejected: int = 0  # repetitions thrown away
     disturbed: int = 0  # repetitions kept although another process was running
 
@@ -103,9 +101,7 @@ def rotations(names: Sequence[str], rounds: int) -> Iterable[list[str]]:
         yield [*names[shift:], *names[:shift]]
 
 
-def _prepare(
-    workload: Workload, workers: dict[str, WorkerProcess], seconds: float, result: Measurement
-) -> list[str]:
+def _prepare(workload: Workload, workers: dict[str, WorkerProcess], seconds: float, result: Measurement) -> list[str]:
     """The peers that are ready to be timed: built without an error and with the right values."""
     ready, values = [], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -114,9 +110,7 @@ def _prepare(
                 continue
             path = Path(folder) / f"{name}.npz"
             try:
-                answer = workers[name].ask(
-                    "prepare", workload=workload.name, seconds=seconds, values=str(path)
-                )
+                answer = workers[name].ask("prepare", workload=workload.name, seconds=seconds, values=str(path))
             except WorkerError as error:
                 result.errors.append(str(error))
                 continue
@@ -144,9 +138,7 @@ def disagreements(values: dict[str, dict[str, np.ndarray]]) -> tuple[dict[str, s
         )
         worst = max(worst, difference)
         if difference > TOLERANCE:
-            complaint = (
-                f"{key} differs from {reference}'s by {difference:.1e} of its largest value; not timed"
-            )
+            complaint = f"{key} differs from {reference}'s by {difference:.1e} of its largest value; not timed"
             wrong[name] = f"{name}: {complaint}"
     return wrong, worst
 
@@ -159,9 +151,7 @@ def _difference(got: np.ndarray | None, right: np.ndarray) -> float:
     return largest / scale if np.isfinite(largest) else float("inf")
 
 
-def start_workers(
-    names: Iterable[str], log: IO[bytes] | int, tell: Callable[[str], None]
-) -> dict[str, WorkerProcess]:
+def start_workers(names: Iterable[str], log: IO[bytes] | int, tell: Callable[[str], None]) -> dict[str, WorkerProcess]:
     """Start the peers' processes; a library that cannot be imported is named and left out."""
     workers = {}
     for name in names:

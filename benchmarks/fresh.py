@@ -57,9 +57,7 @@ def _import_time(measure: FreshMeasure, gate: Gate, rounds: int) -> FreshResult:
 
     def seconds(module: str) -> float:
         command = [sys.executable, "-c", _TIME_IMPORT.format(module=module)]
-        return float(
-            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        )
+        return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
     def own_cpu() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)

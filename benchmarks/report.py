@@ -25,9 +25,7 @@ HEADER = _LAYOUT.format(
     "/ mygrad",
 ).rstrip()
 _FRESH_LAYOUT = "{:<22} {:>14} {:>12}  {:<20} {:>5}  {:<7} {}"
-FRESH_HEADER = _FRESH_LAYOUT.format(
-    "measure", "baseline", "graphzoo", "ratio [quartiles]", "goal", "verdict", ""
-)
+FRESH_HEADER = _FRESH_LAYOUT.format("measure", "baseline", "graphzoo", "ratio [quartiles]", "goal", "verdict", "")
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,7 @@ def rows(workload: Workload, measurement: Measurement) -> list[Row]:
         ours, goal = times[variant], workload.goals.get(variant)
         to_torch = None if torch is None else _compare(ours, times[torch], goal)
         to_rivals = {
-            name: _compare(ours, times[name], workload.rival_goals.get(name))
-            for name in _RIVALS
-            if name in times
+            name: _compare(ours, times[name], workload.rival_goals.get(name)) for name in _RIVALS if name in times
         }
         blas = _VARIANTS[variant]
         result.append(Row(workload.name, blas, median(ours), torch, torch_seconds, to_torch, to_rivals))

@@ -35,12 +35,8 @@ class Worker:
         """Versions, and the BLAS that NumPy uses with its kernels and threads."""
         from threadpoolctl import threadpool_info
 
-        pools = [
-            pool for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
-        ]
-        blas = [
-            f"{p['internal_api']} {p['version']} {p.get('architecture')} ×{p['num_threads']}" for p in pools
-        ]
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
+        blas = [f"{p['internal_api']} {p['version']} {p.get('architecture')} ×{p['num_threads']}" for p in pools]
         return {
             "library": self.library,
             "version": _version(self.library),

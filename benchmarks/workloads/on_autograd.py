@@ -101,9 +101,7 @@ def _case(
         if update is not None:
             update(gradients)
 
-    return Case(
-        forward, backward, lambda: {f"grad {name}": value for name, value in gradients.items()}, _array
-    )
+    return Case(forward, backward, lambda: {f"grad {name}": value for name, value in gradients.items()}, _array)
 
 
 def _array(result: Any) -> np.ndarray:

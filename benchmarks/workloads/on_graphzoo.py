@@ -13,9 +13,7 @@ from benchmarks.workloads import Case
 
 
 def chain(problem: Chain) -> Case:
-    start, addend, factor = (
-        gz.tensor(a, requires_grad=True) for a in (problem.start, problem.addend, problem.factor)
-    )
+    start, addend, factor = (gz.tensor(a, requires_grad=True) for a in (problem.start, problem.addend, problem.factor))
     leaves = {"start": start, "addend": addend, "factor": factor}
 
     def forward() -> tuple[Any, Any]:

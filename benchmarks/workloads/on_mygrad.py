@@ -75,9 +75,7 @@ def cell(problem: Recurrent) -> Case:
     zeros = np.zeros_like(problem.readout[0])
 
     def forward() -> tuple[Any, Any]:
-        output = mg.stack(
-            primitive_cells.unroll(_OPS, problem.kind, problem.reset_after, leaves, problem.x, zeros)
-        )
+        output = mg.stack(primitive_cells.unroll(_OPS, problem.kind, problem.reset_after, leaves, problem.x, zeros))
         return (output * problem.readout).sum(), output
 
     return _case(leaves, forward)
@@ -95,9 +93,7 @@ def _case(
         if update is not None:
             update()
 
-    return Case(
-        forward, backward, lambda: {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}, _array
-    )
+    return Case(forward, backward, lambda: {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}, _array)
 
 
 def _array(tensor: mg.Tensor) -> np.ndarray:

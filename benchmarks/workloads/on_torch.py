@@ -47,9 +47,7 @@ def classifier(problem: Classifier) -> Case:
         for layer, weight, bias in zip(model[::2], problem.weights, problem.biases, strict=True):
             layer.weight.copy_(torch.tensor(weight))
             layer.bias.copy_(torch.tensor(bias))
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=problem.learning_rate, weight_decay=problem.weight_decay
-    )
+    optimiser = torch.optim.SGD(model.parameters(), lr=problem.learning_rate, weight_decay=problem.weight_decay)
     x, target = torch.tensor(problem.x), torch.tensor(problem.target)
     cross_entropy = nn.CrossEntropyLoss()
 
