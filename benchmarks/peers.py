@@ -10,8 +10,9 @@ from pathlib import Path
 THREADS = "2"
 ROOT = Path(__file__).resolve().parent.parent
 
-# Whatever the caller's shell has set of these would make "stock" something else than what is shipped.
-_CLEARED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "GLIBC_TUNABLES")
+# Set in the caller's shell, these would measure something else than what a user gets: other kernels, another malloc,
+# a library that is compiled anew at each import.
+_CLEARED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "GLIBC_TUNABLES", "PYTHONDONTWRITEBYTECODE")
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
