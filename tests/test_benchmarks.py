@@ -134,6 +134,7 @@ class TestPeers:
             "OPENBLAS_CORETYPE": "Haswell",
             "OPENBLAS_L2_SIZE": "1",
             "MALLOC_ARENA_MAX": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": "/h",
         }
         environment = PEERS["graphzoo"].environment(shell)
