@@ -6,7 +6,6 @@ included, in the order of assignment.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
@@ -176,5 +175,7 @@ def _values(value: Any) -> Any:
 def _nearest(name: str, shape: tuple[int, ...], among: Mapping[str, tuple[int, ...]]) -> str:
     """The most similar of the other names, one of the same shape before all others."""
     alike = [other for other in among if among[other] == shape]
+    import difflib
+
     match = difflib.get_close_matches(name, alike, n=1) or difflib.get_close_matches(name, among, n=1)
     return f"  (did you mean {match[0]!r}?)" if match else ""

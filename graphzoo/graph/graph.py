@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ArgumentError, describe
@@ -17,6 +16,8 @@ from ..tape import Scope
 from . import dot, render, summary
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import graphviz
     import networkx
 
@@ -256,6 +257,8 @@ class Graph:
             ArgumentError: an unknown ending, or a folder that does not exist.
             RenderError: Graphviz is missing, failed, or took too long.
         """
+        from pathlib import Path
+
         path = Path(path)
         ending = path.suffix.lower().removeprefix(".")
         if ending not in render.TEXT + render.PICTURES:

@@ -7,7 +7,6 @@ the gradient without a word.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -377,6 +376,8 @@ def _unsupported(name: str) -> UnsupportedError:
     known = {f"np.{ufunc.__name__}" for ufunc in [*UFUNCS, *UFUNCS_OF_VALUES]}
     known |= {f"np.{ufunc.__name__}.reduce" for ufunc in UFUNC_REDUCTIONS} | {"np.add.accumulate"}
     known |= {_name_of(function) for function in [*FUNCTIONS, *FUNCTIONS_OF_VALUES]}
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return UnsupportedError(
         f"{name} cannot be recorded on tensors, and the gradient would be lost",
