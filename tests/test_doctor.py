@@ -112,9 +112,7 @@ LAPTOP_TEXT = (
 )
 
 
-@pytest.mark.parametrize(
-    ("readings", "text"), [(WELL, WELL_TEXT), (CONTAINER, CONTAINER_TEXT), (LAPTOP, LAPTOP_TEXT)]
-)
+@pytest.mark.parametrize(("readings", "text"), [(WELL, WELL_TEXT), (CONTAINER, CONTAINER_TEXT), (LAPTOP, LAPTOP_TEXT)])
 def test_report_text(readings: doctor.Readings, text: str) -> None:
     assert doctor.render(readings) == text
 
@@ -155,9 +153,7 @@ def test_missing_blas() -> None:
     [("scipy-openblas", "OPENBLAS_NUM_THREADS"), ("mkl-sdl", "MKL_NUM_THREADS"), ("essl", "OMP_NUM_THREADS")],
 )
 def test_too_many_threads(blas: str, variable: str) -> None:
-    assert advice_on(blas=blas, blas_threads=16) == [
-        f"BLAS runs 16 threads where 8 can run at once: set {variable}=8"
-    ]
+    assert advice_on(blas=blas, blas_threads=16) == [f"BLAS runs 16 threads where 8 can run at once: set {variable}=8"]
 
 
 @pytest.mark.parametrize("variable", ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"])
