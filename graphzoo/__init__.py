@@ -1,21 +1,43 @@
 """graphzoo: a dynamic computation-graph engine with tape autodiff, on NumPy."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib  # what only this file needs has an underscore: gz.Any would be odd
+import typing as _typing
 
 from .check import *
 from .containers import *
 from .derivatives import *
-from .errors import *
+from .errors import (
+    ArgumentError,
+    DtypeError,
+    GradientError,
+    GraphzooError,
+    OverwrittenError,
+    ReleasedError,
+    ShapeError,
+    StateError,
+    UnsupportedError,
+)
 from .graph import Graph, RenderError, graph
 from .module import OUTPUT, Formulas, Module
 from .observer import Tape
 from .state import Parameter
 from .tape import enable_grad, no_grad, scope, time_step
 from .tensor import Tensor, backward_steps, detach_state, tensor
-from .zoo import *
+from .zoo.activation import *
+from .zoo.array import *
+from .zoo.elementwise import *
+from .zoo.gated import *
+from .zoo.group import *
+from .zoo.linear import *
+from .zoo.loss import *
+from .zoo.matrix import *
+from .zoo.operators import *
+from .zoo.recurrent import *
+from .zoo.regularization import *
+from .zoo.sequence import *
+from .zoo.window import *
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import data, init, optim
     from .interop.npz import load, save
 
@@ -25,10 +47,10 @@ __version__ = "0.1.0"
 _ROOMS = {"data": ".data", "init": ".init", "optim": ".optim", "load": ".interop.npz", "save": ".interop.npz"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = import_module(_ROOMS[name], __name__)
+    room = _importlib.import_module(_ROOMS[name], __name__)
     return getattr(room, name, room)
 
 
