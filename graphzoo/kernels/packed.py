@@ -41,19 +41,21 @@ def rows(array: np.ndarray, ndim: int) -> np.ndarray:
 
 def joined(h: np.ndarray, x: np.ndarray, dtype: np.dtype[Any], more: int = 0) -> np.ndarray:
     """[h; 1; x] feature-major in one new array, with room for `more` rows below."""
-    h, x = columns(h), columns(x)
-    hidden = h.shape[0]
-    end = hidden + 1 + x.shape[0]
-    array = np.empty((end + more, x.shape[1]), dtype)
-    array[:hidden] = h
+    if x.ndim == 1:
+        h, x = h[None], x[None]
+    hidden, (batch, features) = h.shape[1], x.shape
+    array = np.empty((hidden + 1 + features + more, batch), dtype)
+    array[:hidden] = h.T
     array[hidden] = 1
-    array[hidden + 1 : end] = x
+    array[hidden + 1 : hidden + 1 + features] = x.T
     return array
 
 
-def blocks(gates: np.ndarray, hidden: int) -> list[np.ndarray]:
-    """The gates as blocks of `hidden` rows each."""
-    return [gates[at : at + hidden] for at in range(0, gates.shape[0], hidden)]
+def blocks(gates: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
+    """The gates as three or four blocks of n rows each."""
+    if len(gates) == 3 * n:
+        return gates[:n], gates[n : 2 * n], gates[2 * n :]
+    return gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
 
 
 def common_dtype(*arrays: np.ndarray) -> np.dtype[Any]:

@@ -92,7 +92,8 @@ class LSTMCell(Cell):
     def forward(
         self, node: Node, x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any
     ) -> Any:
-        self.check_step(x, h=h, c=c)
+        self.check_step(x, h)
+        self.check_step(x, c)
         dtype = common_dtype(x, h, c, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
         hidden = self.hidden_size
@@ -261,7 +262,7 @@ class GRUCell(Cell):
         return AfterPack if self.reset_after else BeforePack
 
     def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
-        self.check_step(x, h=h)
+        self.check_step(x, h)
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
         step = self._reset_after if self.reset_after else self._reset_before

@@ -126,24 +126,23 @@ class Cell(Module):
         node.inputs, node.needs, node.number, node.saved = (), (False,) * (len(inputs) + len(parameters)), 0, pack
         return self.forward(node, *inputs, *parameters), node.saved[-1]
 
-    def check_step(self, x: np.ndarray, **states: np.ndarray) -> None:
+    def check_step(self, x: np.ndarray, h: np.ndarray) -> None:
         """Refuse inputs that NumPy would explain badly or, worse, broadcast."""
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+        if x.shape[-1:] != (self.input_size,) or x.ndim > 2:
             raise ShapeError(
                 f"{type(self).__name__} got an input that does not fit",
                 got=describe(x),
                 expected=f"(batch, {self.input_size}) or ({self.input_size},), as input_size={self.input_size}",
                 todo="pass one time step at a time; whole sequences are for gz.RNN, gz.LSTM and gz.GRU",
             )
-        expected = (*x.shape[:-1], self.hidden_size)
-        for name, state in states.items():
-            if state.shape != expected:
-                raise ShapeError(
-                    f"{type(self).__name__} got a state `{name}` that does not fit",
-                    got=describe(state),
-                    expected=f"{expected}: the batch of the input {x.shape}, and hidden_size={self.hidden_size}",
-                    todo="pass None for a state of zeros",
-                )
+        if h.shape != (*x.shape[:-1], self.hidden_size):
+            raise ShapeError(
+                f"{type(self).__name__} got a state that does not fit",
+                got=describe(h),
+                expected=f"{(*x.shape[:-1], self.hidden_size)}: the batch of the input {x.shape}, and "
+                f"hidden_size={self.hidden_size}",
+                todo="pass None for a state of zeros",
+            )
 
     # What the passes share --------------------------------------------------------------------------------------------
 
@@ -266,7 +265,7 @@ class RNNCell(Cell):
         return super().extra_repr() + (", nonlinearity='relu'" if self.nonlinearity == "relu" else "")
 
     def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
-        self.check_step(x, h=h)
+        self.check_step(x, h)
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
         inputs = joined(h, x, dtype)
@@ -369,7 +368,7 @@ class SimpleRNN(Cell):
         return extra + ("" if self.readout == "new" else ", readout='old'")
 
     def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias: Any, weight_ho: Any) -> Any:
-        self.check_step(x, h=h)
+        self.check_step(x, h)
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias, weight_ho)
         inputs = joined(h, x, dtype)

@@ -467,7 +467,7 @@ def test_inputs_that_do_not_fit(kind: str) -> None:
         cell(np.zeros((7, 4, 5), np.float32))
     for shape in [(4, 5), (3, 3), (3,), (1, 3)]:
         state = [np.zeros(shape, np.float32)] * len(states(cell))
-        with pytest.raises(gz.ShapeError, match=r"(?s)state `h`.*\(4, 3\).*hidden_size=3"):
+        with pytest.raises(gz.ShapeError, match=r"(?s)state that does not fit.*\(4, 3\).*hidden_size=3"):
             step(cell, np.zeros((4, 5), np.float32), *state)
 
 
