@@ -19,7 +19,7 @@ from .errors import (
 )
 from .graph import Graph, RenderError, graph
 from .module import OUTPUT, Formulas, Module
-from .observer import Tape
+from .observer import Tape, pause_gc
 from .state import Parameter
 from .tape import enable_grad, no_grad, scope, time_step
 from .tensor import Tensor, backward_steps, detach_state, tensor

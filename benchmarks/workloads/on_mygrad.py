@@ -14,9 +14,6 @@ from mygrad.nnet.losses import softmax_crossentropy
 from benchmarks.problems import Chain, Classifier, Recurrent
 from benchmarks.workloads import Case, primitive_cells
 
-# What mygrad's documentation advises for speed: leave out the check that nobody writes into an array in use.
-mg.turn_memory_guarding_off()
-
 
 def _split(array: mg.Tensor, n: int) -> list[mg.Tensor]:
     width = array.shape[1] // n
