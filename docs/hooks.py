@@ -17,6 +17,7 @@ INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 # A doctest: from its first prompt to the next empty line.
 DOCTEST = re.compile(r"^( *)>>> .*(?:\n *\S.*)*", re.MULTILINE)
+WIDTH = 72  # about as many signs of a formula fit into a line of the page
 PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
 
 
@@ -36,10 +37,28 @@ def mathml(latex: str, display: str) -> str:
     return re.sub(r"<mi>(&#x000[4-7][0-9A-F];)</mi>", r'<mi mathvariant="normal">\1</mi>', converted)
 
 
+def equations(latex: str) -> list[str]:
+    r"""Equations set side by side (\quad between them), apart where they would be wider than the page."""
+    visible = re.sub(r"\\frac|\\[a-z]*(left|right|rm|quad)|[{}^_\s]", "", latex)
+    visible = re.sub(r"\\[A-Za-z]+", "x", visible)
+    if r"\begin" in latex or len(visible) <= WIDTH:
+        return [latex]
+    parts, depth = [""], 0
+    for piece in re.split(r"(\\q?quad\b|[{}])", latex):
+        depth += (piece == "{") - (piece == "}")
+        if piece in (r"\quad", r"\qquad") and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return [part.strip().rstrip(",") for part in parts if part.strip()]
+
+
 def on_page_content(content: str, page: Any, **_: Any) -> str:
     """MkDocs event: turn each formula of a rendered page into MathML."""
     try:
-        content = BLOCK.sub(lambda found: mathml(html.unescape(found[1]), "block"), content)
+        content = BLOCK.sub(
+            lambda found: "".join(mathml(part, "block") for part in equations(html.unescape(found[1]))), content
+        )
         return INLINE.sub(lambda found: mathml(html.unescape(found[1]), "inline"), content)
     except ValueError as error:
         raise PluginError(f"{page.file.src_uri}: {error}") from error
