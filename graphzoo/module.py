@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from reprlib import recursive_repr
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ class Module(State):
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self.backward is not None:
-            return record(self, inputs, **options)
+            return record(self, self._in_order(inputs, options) if options else inputs)
         if self.forward is None:
             raise UnsupportedError(
                 f"{type(self).__name__} cannot be called",
@@ -98,6 +99,13 @@ class Module(State):
             )
         with scope(self.name or type(self).__name__, type(self).__name__):
             return self.forward(*inputs, **options)
+
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """A rule's inputs where some were given by name; Python's own TypeError where they do not fit."""
+        own = list(inspect.signature(self.forward).parameters.values())[1:]
+        bound = inspect.Signature(own[: len(own) - len(self.parameter_names)]).bind(*inputs, **named)
+        bound.apply_defaults()
+        return bound.args
 
     def __setattr__(self, key: str, value: Any) -> None:
         object.__setattr__(self, key, value)
@@ -136,6 +144,7 @@ class Module(State):
         """What stands in the brackets of `repr`: the module's configuration."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         children = [(key, value) for key, value in self.children() if isinstance(value, Module)]
         head = f"{type(self).__name__}({self.extra_repr()}"
@@ -197,6 +206,8 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
     except Exception as error:
         explain(error, module, arrays)
         raise
+    if output.__class__ is list:
+        output = tuple(output)
     if output.__class__ is tuple:
         if not recording:
             return tuple([constant(array) for array in output])

@@ -48,12 +48,16 @@ class State:
         for key, value in vars(self).items():
             yield from opened(key, value)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, State]]:
-        """Every module in this one, itself first, with its dotted path; a shared module under each of its paths."""
+    def named_modules(self, prefix: str = "", around: tuple[State, ...] = ()) -> Iterator[tuple[str, State]]:
+        """Every module in this one, itself first, with its dotted path; a shared module under each of its paths.
+
+        A module that refers back to one of those `around` it does not contain it.
+        """
         yield prefix, self
+        around = (*around, self)
         for key, value in self.children():
-            if isinstance(value, State):
-                yield from value.named_modules(f"{prefix}.{key}" if prefix else key)
+            if isinstance(value, State) and value not in around:
+                yield from value.named_modules(f"{prefix}.{key}" if prefix else key, around)
 
     def modules(self) -> Iterator[State]:
         """Every module in this one, itself first, each once."""

@@ -325,8 +325,15 @@ class Tensor:
             )
 
     def detach(self) -> Tensor:
-        """A tensor that shares this one's memory and has no graph: gradients stop here."""
-        return constant(self._data)
+        """A tensor of the same values without a graph: gradients stop here.
+
+        Shares this tensor's memory, read-only where a graph may still need the values; copy it to write into it.
+        """
+        data = self._data
+        if self.requires_grad:
+            data = data.view()
+            data.flags.writeable = False
+        return constant(data)
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False, stack_bytes: int = STACK_BYTES) -> None:
         """Differentiate this tensor and add the gradients to `.grad` of the leaves.
@@ -357,6 +364,13 @@ class Tensor:
                 got=f"x[...] = ... on {self.node or self.source!r}",
                 expected="a tensor without graph, or a leaf inside gz.no_grad()",
                 todo="build a new tensor with gz.where, gz.concatenate or gz.scatter",
+            )
+        if not self._data.flags.writeable:
+            raise UnsupportedError(
+                "this tensor's memory is read-only",
+                got=f"x[...] = ... on a detached tensor or a read-only array, {describe(self)}",
+                expected="memory of its own: the graph of the tensor it was detached from may still need the values",
+                todo="copy it first: x = gz.tensor(x.numpy().copy())",
             )
         self._data[key] = value.data if isinstance(value, Tensor) else value
         self.mark_written(f"x[...] = ... at {user_line()}")

@@ -21,7 +21,7 @@ FLOORS = [
     {"derivatives", "containers", "observer"},
     {"kernels"},
     {"zoo"},
-    {"graph", "init", "optim", "data", "check", "interop"},
+    {"graph", "init", "optim", "data", "check", "interop", "bptt"},
     {"train"},
     {""},
     {"cli", "demo", "doctor", "pytest_plugin", "__main__"},
@@ -29,7 +29,7 @@ FLOORS = [
 # It lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the modules.
 NO_FAMILIES = {"operators"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
-ENGINE_LINES = 1100  # of code: docstrings, comments and blank lines make it shorter to read, not longer
+ENGINE_LINES = 1150  # of code: docstrings, comments and blank lines make it shorter to read, not longer
 LOADED_ON_USE = {"networkx", "graphviz", "pygraphviz", "matplotlib", "torch", "tqdm"}
 
 

@@ -405,3 +405,56 @@ def test_parameters_are_float32_unless_asked() -> None:
     assert gz.Parameter(np.zeros(2), np.float64).dtype == np.float64
     assert gz.Parameter([1.0]).requires_grad
     assert not gz.Parameter([1.0], requires_grad=False).requires_grad
+
+
+# Calls and references ---
+
+
+def test_a_rule_takes_its_inputs_by_name() -> None:
+    layer = gz.Linear(3, 2, rng=0)
+    x = np.ones((4, 3), np.float32)
+    np.testing.assert_array_equal(layer(x=x).numpy(), layer(x).numpy())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
+        layer(x, weight=x)
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        layer._in_order((), {})
+
+
+def test_a_list_of_outputs_is_several_outputs() -> None:
+    class Halves(gz.Module):
+        def forward(self, node, x):
+            return [x[:1], x[1:]]
+
+        def backward(self, node, dy):
+            return np.concatenate([np.zeros(1) if d is None else d for d in dy])
+
+    x = gz.tensor(np.array([1.0, 2.0]), requires_grad=True)
+    first, second = Halves()(x)
+    (3 * second).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 3]
+    assert first.shape == (1,)
+
+
+def test_a_reference_back_is_no_containment() -> None:
+    class Child(gz.Module):
+        def __init__(self, parent):
+            self.layer = gz.Linear(2, 2, rng=0)
+            self.parent = parent
+
+    class Parent(gz.Module):
+        def __init__(self):
+            self.child = Child(self)
+
+    parent = Parent()
+    assert [name for name, _ in parent.named_parameters()] == ["child.layer.weight", "child.layer.bias"]
+    assert "..." in repr(parent)
+
+
+def test_a_detached_tensor_cannot_write_into_the_graph() -> None:
+    x = gz.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    (y * y).sum().backward(retain_graph=True)
+    with pytest.raises(gz.UnsupportedError, match="copy it first"):
+        y.detach()[0] = 5.0
+    gz.tensor(y.detach().numpy().copy())[0] = 5.0
