@@ -138,12 +138,10 @@ class JoinedPack(Pack):
         weight_ih, weight_hh = parameters[:2]
         self.hidden = weight_hh.shape[1]
         biases = [value for value in self.others if value is None or value.ndim == 1]
-        weight = side_by_side(dtype, weight_hh, biases, weight_ih)
-        self.rotated = self.hidden if weight.shape[0] > self.hidden else 0
+        self.rotated = self.hidden if weight_hh.shape[0] > self.hidden else 0
+        self.weight = side_by_side(dtype, weight_hh, biases, weight_ih, rotated=self.rotated)
         if self.rotated:
-            weight = np.roll(weight, self.hidden, axis=0)
-            weight[: 3 * self.hidden] *= HALF[dtype]
-        self.weight = weight
+            self.weight[: 3 * self.hidden] *= HALF[dtype]
 
     def _whole(self, begin: int, end: int | None) -> np.ndarray:
         """Some columns with the halving undone."""
@@ -239,21 +237,27 @@ class AfterPack(GRUPack):
         return np.roll(self.of_x, -self.hidden, axis=0), self.of_h, *self.others
 
 
-def side_by_side(dtype: np.dtype[Any], *pieces: Any) -> np.ndarray:
-    """Matrices, and lists of biases that are added up to one column (None counts as zeros), in one new array."""
+def side_by_side(dtype: np.dtype[Any], *pieces: Any, rotated: int = 0) -> np.ndarray:
+    """Matrices, and lists of biases that are added up to one column (None counts as zeros), in one new array; its last
+    `rotated` rows come first."""
     height = next(piece.shape[0] for piece in pieces if isinstance(piece, np.ndarray))
-    widths = [piece.shape[1] if isinstance(piece, np.ndarray) else 1 for piece in pieces]
-    array = np.zeros((height, sum(widths)), dtype)
-    begin = 0
-    for piece, width in zip(pieces, widths, strict=True):
-        if isinstance(piece, np.ndarray):
-            array[:, begin : begin + width] = piece
-        else:
-            for bias in piece:
-                if bias is not None:
-                    array[:, begin] += bias
-        begin += width
+    matrices = [piece if isinstance(piece, np.ndarray) else column(height, piece, dtype) for piece in pieces]
+    array = np.empty((height, sum(matrix.shape[1] for matrix in matrices)), dtype)
+    end = 0
+    for matrix in matrices:
+        begin, end = end, end + matrix.shape[1]
+        array[rotated:, begin:end] = matrix[: height - rotated]
+        array[:rotated, begin:end] = matrix[height - rotated :]
     return array
+
+
+def column(height: int, biases: list[np.ndarray | None], dtype: np.dtype[Any]) -> np.ndarray:
+    """The sum of biases as a column."""
+    total = np.zeros((height, 1), dtype)
+    for bias in biases:
+        if bias is not None:
+            total[:, 0] += bias
+    return total
 
 
 def part(array: np.ndarray | None, where: slice) -> np.ndarray | None:
