@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/graph.md: `python docs/make_pictures.py`, with Graphviz installed."""
+"""Makes the pictures of README.md and docs/graph.md: `python docs/make_pictures.py`, with Graphviz installed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +65,7 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
     yield "classifier", gz.graph(loss)
 
     yield "lstm", gz.graph(NextCharacter()(normal(5, 32, 8), rng.integers(0, 10, (5, 32))))
+    yield "readme", gz.graph(NextCharacter()(normal(3, 32, 8), rng.integers(0, 10, (3, 32))))
     yield "translator", gz.graph(Translator()(normal(3, 32, 8), normal(3, 32, 8)))
     two_layers = gz.GRU(8, 16, num_layers=2, bidirectional=True, rng=0)
     yield "bidirectional", gz.graph(two_layers(normal(3, 32, 8))[0])
