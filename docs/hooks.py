@@ -15,6 +15,8 @@ from mkdocs.exceptions import PluginError
 # What pymdownx.arithmatex (generic) leaves for `$…$` and for `$$…$$`.
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
+# The name of a function before an argument without brackets, which the converter sets too close to it.
+FUNCTION = re.compile(r"(?<!<msup>)(?<!<msub>)(<mi>(?:cos|exp|log|max|min|sin|tanh)</mi>)(?!<mo[^>]*>(?:\(|&#x00028;))")
 # A doctest: from its first prompt to the next empty line.
 DOCTEST = re.compile(r"^( *)>>> .*(?:\n *\S.*)*", re.MULTILINE)
 WIDTH = 72  # about as many signs of a formula fit into a line of the page
@@ -33,6 +35,7 @@ def mathml(latex: str, display: str) -> str:
     left_over = re.search(r"\\[A-Za-z]+|>&<", converted)
     if left_over:
         raise ValueError(f"no MathML for {left_over.group()!r} in the formula {latex!r}")
+    converted = FUNCTION.sub(r'\1<mspace width="0.17em"/>', converted)
     # The converter marks upright letters (\mathrm) by writing them as references; alone they would slant.
     return re.sub(r"<mi>(&#x000[4-7][0-9A-F];)</mi>", r'<mi mathvariant="normal">\1</mi>', converted)
 
