@@ -31,6 +31,7 @@ from .zoo.group import *
 from .zoo.linear import *
 from .zoo.loss import *
 from .zoo.matrix import *
+from .zoo.normalization import *
 from .zoo.operators import *
 from .zoo.recurrent import *
 from .zoo.regularization import *

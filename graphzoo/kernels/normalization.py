@@ -1,0 +1,169 @@
+"""What normalisation computes with: the moments of groups of entries, and gradients through them.
+
+Two layouts cover the family. *Rows*, an array (N, G, K): statistics of the K entries of each row, an affine map that is
+the same for all N (layer, group, instance, RMS normalisation). *Channels*, an array (N, C, S): statistics of the N · S
+entries of each channel (batch normalisation).
+
+Variances take two passes, the second over the distances from the mean: E[x²] - E[x]² would lose all digits where the
+mean is large. Arrays are worked on in blocks that stay in the cache from one operation to the next, and sums are
+products with ones or with each other, which BLAS carries out several times faster than sum().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+BLOCK = 1 << 16
+"""Entries that are worked on at a time."""
+_LONG = 32  # from this length on, rows are cheap to broadcast a number to, and to sum one by one
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Slices of `count` samples of `size` entries each, about BLOCK entries at a time."""
+    step = max(1, BLOCK // max(size, 1))
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def normalized_rows(
+    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float, centered: bool = True
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """(x - mean) / √(variance + eps) · weight + bias for x (N, G, K) and weight, bias (G, K).
+
+    Returns:
+        The result, and for each row, (N, G, 1), its mean (None where it is not taken off) and 1/√(variance + eps).
+    """
+    count, groups, length = x.shape
+    mean = x.dot(np.full(length, 1 / max(length, 1), x.dtype))[..., None] if centered else None
+    y = np.empty(x.shape, x.dtype)
+    scale = np.empty((count, groups, 1), x.dtype)
+    for part in blocks(count, groups * length):
+        rows = x[part] if mean is None else np.subtract(x[part], mean[part], out=y[part])
+        squares = np.vecdot(rows, rows)[..., None]
+        scale[part] = 1 / np.sqrt(squares / max(length, 1) + eps)
+        rows = np.multiply(rows, scale[part], out=y[part])
+        if weight is not None:
+            rows *= weight
+        if bias is not None:
+            rows += bias
+    return y, mean, scale
+
+
+def row_gradients(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray | None,
+    scale: np.ndarray,
+    weight: np.ndarray | None,
+    need_x: bool,
+    need_weight: bool,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Gradients of `normalized_rows` with respect to x and to weight (G, K), None where they are not needed."""
+    count, groups, length = x.shape
+    dx = np.empty(x.shape, x.dtype) if need_x else None
+    dweight = np.zeros((groups, 1, length), x.dtype) if need_weight else None
+    for part in blocks(count, groups * length):
+        d, rows, r = dy[part], x[part], scale[part]
+        if mean is not None:
+            rows = rows - mean[part]
+        if dweight is not None:  # Σ over the samples: for each group one row of factors times a matrix
+            dweight += np.matmul(r.transpose(1, 2, 0), (d * rows).transpose(1, 0, 2))
+        if dx is None:
+            continue
+        out = dx[part]
+        if weight is None:
+            out[...] = d
+        else:
+            np.multiply(d, weight, out=out)
+        along = np.vecdot(out, rows)[..., None] * (r * r / length)
+        if mean is None:
+            rows = rows * along
+        else:
+            rows *= along
+            rows += out.dot(np.full(length, 1 / length, x.dtype))[..., None]
+        out -= rows
+        out *= r
+    return dx, None if dweight is None else dweight[:, 0]
+
+
+def sample_sums(x: np.ndarray) -> np.ndarray:
+    """Σ over the samples of x (N, G, K), flat."""
+    return np.ones(len(x), x.dtype).dot(x.reshape(len(x), x.shape[1] * x.shape[2]))
+
+
+# Channels ------------------------------------------------------------------------------------------------------------
+
+
+def channel_sums(x: np.ndarray) -> np.ndarray:
+    """Σ over samples and positions of x (N, C, S), for each channel."""
+    count, channels, size = x.shape
+    if size >= _LONG:
+        return x.dot(np.ones(size, x.dtype)).sum(axis=0)
+    return np.ones(count, x.dtype).dot(x.reshape(count, channels * size)).reshape(channels, size).sum(axis=1)
+
+
+def channel_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Σ over samples and positions of a · b, both (N, C, S), for each channel."""
+    return np.vecdot(a, b).sum(axis=0) if a.shape[2] >= _LONG else channel_sums(a * b)
+
+
+def spread(values: np.ndarray, size: int) -> np.ndarray:
+    """One value for each channel, to be broadcast over (N, C, size): written out where positions are few."""
+    return values[:, None] if size >= _LONG else np.repeat(values, size).reshape(-1, size)
+
+
+def channel_distances(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x - mean for x (N, C, S), and its squares' sum for each channel."""
+    count, channels, size = x.shape
+    distances, squares = np.empty(x.shape, x.dtype), np.zeros(channels, x.dtype)
+    offset = spread(mean, size)
+    for part in blocks(count, channels * size):
+        rows = np.subtract(x[part], offset, out=distances[part])
+        squares += channel_products(rows, rows)
+    return distances, squares
+
+
+def scaled_channels(
+    x: np.ndarray, mean: np.ndarray | None, factor: np.ndarray, bias: np.ndarray | None, out: np.ndarray
+) -> np.ndarray:
+    """(x - mean) · factor + bias for each channel of x (N, C, S), into `out`; no mean where it is None."""
+    count, channels, size = x.shape
+    offset = None if mean is None else spread(mean, size)
+    factor = spread(factor, size)
+    shift = None if bias is None else spread(bias, size)
+    for part in blocks(count, channels * size):
+        rows = x[part] if offset is None else np.subtract(x[part], offset, out=out[part])
+        rows = np.multiply(rows, factor, out=out[part])
+        if shift is not None:
+            rows += shift
+    return out
+
+
+def channel_products_with_distances(dy: np.ndarray, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Σ dy · (x - mean) for each channel."""
+    count, channels, size = x.shape
+    products = np.zeros(channels, x.dtype)
+    offset = spread(mean, size)
+    for part in blocks(count, channels * size):
+        products += channel_products(dy[part], x[part] - offset)
+    return products
+
+
+def through_channels(
+    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, along: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """dy · factor - (x - mean) · along - level for each channel: the gradient through batch statistics."""
+    count, channels, size = x.shape
+    dx = np.empty(x.shape, x.dtype)
+    mean, factor, along, level = (spread(values, size) for values in (mean, factor, along, level))
+    for part in blocks(count, channels * size):
+        rows = x[part] - mean
+        rows *= along
+        rows += level
+        np.multiply(dy[part], factor, out=dx[part])
+        dx[part] -= rows
+    return dx
