@@ -39,13 +39,20 @@ from .zoo.sequence import *
 from .zoo.window import *
 
 if _typing.TYPE_CHECKING:
-    from . import data, init, optim
+    from . import bptt, data, init, optim
     from .interop.npz import load, save
 
 __version__ = "0.1.0"
 
 # What a program may do without, and what costs as much to import as the rest together, is imported on first use.
-_ROOMS = {"data": ".data", "init": ".init", "optim": ".optim", "load": ".interop.npz", "save": ".interop.npz"}
+_ROOMS = {
+    "bptt": ".bptt",
+    "data": ".data",
+    "init": ".init",
+    "optim": ".optim",
+    "load": ".interop.npz",
+    "save": ".interop.npz",
+}
 
 
 def __getattr__(name: str) -> _typing.Any:
