@@ -271,6 +271,33 @@ def test_fully_connected_needs_the_transposed_input_in_the_kronecker_product() -
     assert agree(layer.weight.grad, expected)
 
 
+# Batch normalisation -------------------------------------------------------------------------------------------------
+
+
+def test_batch_normalisation_divides_by_the_count() -> None:
+    gamma, eps, m = 1.7, 1e-5, np.arange(1, 7)  # six samples of one feature; the printed m is a sample's number
+    x, dy = normal(6), normal(6, seed=1)
+
+    def loss(x: np.ndarray) -> float:
+        return float(dy @ (gamma * (x - x.mean()) / np.sqrt(x.var() + eps)))
+
+    def gradient(divisor: np.ndarray | int) -> np.ndarray:
+        centred, spread = x - x.mean(), x.var() + eps
+        d_var = (dy * gamma * centred * -0.5 * spread**-1.5).sum()
+        d_mean = (-dy * gamma / np.sqrt(spread)).sum() + d_var * (-2 * centred / divisor).sum()
+        return dy * gamma / np.sqrt(spread) + d_mean / divisor + d_var * 2 / divisor * centred
+
+    (expected,) = numeric_gradients(loss, [x])
+    assert not agree(gradient(m), expected)
+    assert agree(gradient(len(x)), expected)
+
+    layer = gz.BatchNorm1d(1, eps=eps).astype(np.float64)
+    layer.weight.data = np.array([gamma])
+    leaf = gz.tensor(x[:, None], requires_grad=True)
+    (layer(leaf) * dy[:, None]).sum().backward()
+    assert agree(leaf.grad[:, 0], expected)
+
+
 # Max at ties ---------------------------------------------------------------------------------------------------------
 
 
