@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError
-from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, owner_of, saved_arrays, stand_in
+from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, saved_arrays, stand_in
 
 STACK_BYTES = 1 << 23
 """How much the uses of a module may hold while they wait to share one parameter pass, in bytes."""
@@ -57,22 +57,21 @@ class Step(NamedTuple):
 
 
 class Stack:
-    """Uses of one module that wait for a shared parameter pass, and the buffers they hold meanwhile."""
+    """Uses of one module that wait for a shared parameter pass, and how much they hold meanwhile."""
 
-    __slots__ = ("buffers", "size", "uses")
+    __slots__ = ("seen", "size", "uses")
 
     def __init__(self) -> None:
         self.uses: list[tuple[Node, Any]] = []
-        self.buffers: set[int] = set()
-        self.size = 0  # bytes; what uses share, weights above all, counts once
+        self.seen: set[int] = set()
+        self.size = 0  # bytes; an array that uses share, above all a weight, counts once
 
     def append(self, use: Node, dy: Any) -> None:
         self.uses.append((use, dy))
-        for array in saved_arrays(use):
-            owner, size = owner_of(array)
-            if owner not in self.buffers:
-                self.buffers.add(owner)
-                self.size += size
+        for array in (*(use.saved if isinstance(use.saved, tuple) else (use.saved,)), use.delta):
+            if array.__class__ is np.ndarray and id(array) not in self.seen:
+                self.seen.add(id(array))
+                self.size += array.nbytes
 
 
 class Gradients:
@@ -117,12 +116,15 @@ class Gradients:
         module = node.module
         sources = node.inputs[len(node.inputs) - len(module.parameter_names) :]
         key = (module, *sources)
-        stack = self.stacks.setdefault(key, Stack())
-        stack.append(stand_in(node, node.saved, node.delta), dy)
-        for source in sources:
-            origin = node_of(source)
-            if origin is not None:
-                self.waiting.setdefault(origin, set()).add(key)
+        stack = self.stacks.get(key)
+        if stack is None:
+            stack = self.stacks[key] = Stack()
+            for source in sources:
+                origin = node_of(source)
+                if origin is not None:
+                    self.waiting.setdefault(origin, set()).add(key)
+        saved = node.saved if module.aside is None else module.aside(node)
+        stack.append(stand_in(node, saved, node.delta), dy)
         if len(stack.uses) == STACK_USES or (stack.size > self.stack_bytes and len(stack.uses) > 1):
             self.flush(key)
 
@@ -382,7 +384,7 @@ def run_hook(hook: Callable[[Any], Any], gradient: Any, owner: Node | Leaf) -> A
 
 def fit(gradient: Any, source: Any, node: Node) -> Any:
     """A gradient with the shape and dtype of its source; undoes broadcasting for modules that broadcast."""
-    shape = source.shape
+    shape, dtype = source.shape, source.dtype
     if gradient.shape != shape:
         if not node.module.broadcasts:
             raise ShapeError(
@@ -393,7 +395,7 @@ def fit(gradient: Any, source: Any, node: Node) -> Any:
                 todo=f"check {type(node.module).__name__}.backward and .parameter_gradients",
             )
         gradient = unbroadcast(gradient, shape)
-    return gradient if gradient.dtype == source.dtype else gradient.astype(source.dtype)
+    return gradient if gradient.dtype is dtype or gradient.dtype == dtype else gradient.astype(dtype)
 
 
 def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:

@@ -48,6 +48,7 @@ class Module(State):
       Where the engine needs it (see ``saves``), ``node.saved`` begins with the inputs and parameters, or ``recall``
       finds them.
     - ``stack(self, nodes, dys)``, optionally, joins several uses into one (node, dy) for a shared parameter pass.
+      Uses wait for each other with what ``aside(self, node)`` returns as their ``saved``, by default all of it.
 
     A model defines only ``forward`` with tensors, and is called like a function.
 
@@ -87,6 +88,7 @@ class Module(State):
     parameter_gradients: Any = None
     expand: Any = None
     stack: Any = None
+    aside: Any = None
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self.backward is not None:
@@ -196,7 +198,7 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
     node = Node()
     node.module = module
     node.number = next_number()
-    node.inputs = tuple([None if t is None else source_of(t) for t in tensors]) if recording else ()
+    node.inputs = tuple([None if t is None else t.source or source_of(t) for t in tensors]) if recording else ()
     node.needs = needs if recording else (False,) * len(needs)
     node.place = place or context.place
     node.saved = node.delta = node.extra = None

@@ -186,10 +186,9 @@ class Output:
 def stand_in(node: Node, saved: Any, delta: Any = None) -> Node:
     """A node like the given one, with other saved values, that is in no graph: what rules work on outside the sweep."""
     other = Node()
-    for slot in ("module", "number", "inputs", "needs", "shape", "dtype", "place", "extra"):
-        setattr(other, slot, getattr(node, slot))
-    other.saved = saved
-    other.delta = delta
+    other.module, other.number, other.place, other.extra = node.module, node.number, node.place, node.extra
+    other.inputs, other.needs, other.shape, other.dtype = node.inputs, node.needs, node.shape, node.dtype
+    other.saved, other.delta = saved, delta
     return other
 
 

@@ -150,6 +150,10 @@ class Cell(Module):
         """The gradient at the pre-activations, feature-major; then what else `backward` wants of its computation."""
         raise NotImplementedError
 
+    def aside(self, node: Node) -> tuple[Any, ...]:
+        """[h; 1; x] alone where δ is known already: the gates' memory then serves the next step's backward pass."""
+        return node.saved if node.delta is None else node.saved[:1]  # type: ignore[no-any-return]
+
     def stack(self, nodes: Sequence[Node], dys: Sequence[Any]) -> tuple[Node, Any]:
         """Several steps as one step of a larger batch, for one product instead of many."""
         deltas = [
@@ -338,6 +342,7 @@ class SimpleRNN(Cell):
         source="zoo document, SimpleRNN; errata 1 (time index of dL/dW, dL/dU) and 2 (dL/dV pairs with the state)",
     )
     parameter_names = ("weight_ih", "weight_hh", "bias", "weight_ho")
+    aside = None  # the read-out's gradient needs the new state, too
 
     def __init__(
         self,
