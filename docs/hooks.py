@@ -20,6 +20,8 @@ FUNCTION = re.compile(r"(?<!<msup>)(?<!<msub>)(<mi>(?:cos|exp|log|max|min|sin|ta
 # A doctest: from its first prompt to the next empty line.
 DOCTEST = re.compile(r"^( *)>>> .*(?:\n *\S.*)*", re.MULTILINE)
 WIDTH = 72  # about as many signs of a formula fit into a line of the page
+# What a module learns; to the docstrings' parser it would be arguments of the constructor.
+LEARNT = re.compile(r"^Parameters:\n((?:    .*\n?)+)", re.MULTILINE)
 PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
 
 
@@ -68,14 +70,17 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
 
 
 class Docstrings(griffe.Extension):
-    """Doctests shown as code, and a module's `formulas` put behind its first paragraph."""
+    """Doctests shown as code, a module's learnt parameters as a list, its `formulas` behind its first paragraph."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
             obj.docstring.value = DOCTEST.sub(fenced, obj.docstring.value)
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        if "formulas" not in cls.members or cls.docstring is None:
+        if cls.docstring is None:
+            return
+        cls.docstring.value = LEARNT.sub(listed, cls.docstring.value)
+        if "formulas" not in cls.members:
             return
         # Imported rather than read from the syntax tree: formulas may share parts through names.
         formulas = getattr(importlib.import_module(cls.module.path), cls.name).formulas
@@ -93,3 +98,8 @@ class Docstrings(griffe.Extension):
 def fenced(doctest: re.Match[str]) -> str:
     indent = doctest[1]
     return f"{indent}```pycon\n{doctest[0]}\n{indent}```"
+
+
+def listed(learnt: re.Match[str]) -> str:
+    entries = re.sub(r"^    (\w[\w, ]*): ", r"- `\1`: ", learnt[1], flags=re.MULTILINE)
+    return f"**Learnt parameters:**\n\n{entries}"
