@@ -152,7 +152,7 @@ class Cell(Module):
 
     def aside(self, node: Node) -> tuple[Any, ...]:
         """[h; 1; x] alone where δ is known already: the gates' memory then serves the next step's backward pass."""
-        return node.saved if node.delta is None else node.saved[:1]  # type: ignore[no-any-return]
+        return node.saved if node.delta is None else node.saved[:1]
 
     def stack(self, nodes: Sequence[Node], dys: Sequence[Any]) -> tuple[Node, Any]:
         """Several steps as one step of a larger batch, for one product instead of many."""
@@ -342,7 +342,7 @@ class SimpleRNN(Cell):
         source="zoo document, SimpleRNN; errata 1 (time index of dL/dW, dL/dU) and 2 (dL/dV pairs with the state)",
     )
     parameter_names = ("weight_ih", "weight_hh", "bias", "weight_ho")
-    aside = None  # the read-out's gradient needs the new state, too
+    aside = None  # type: ignore[assignment]  # the read-out's gradient needs the new state, too
 
     def __init__(
         self,
