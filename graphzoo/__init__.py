@@ -33,6 +33,7 @@ from .zoo.loss import *
 from .zoo.matrix import *
 from .zoo.normalization import *
 from .zoo.operators import *
+from .zoo.pooling import *
 from .zoo.recurrent import *
 from .zoo.regularization import *
 from .zoo.sequence import *
