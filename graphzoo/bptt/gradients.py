@@ -303,9 +303,14 @@ def parameters_of(run: Run, parameters: Mapping[str, Tensor] | None) -> dict[str
     return named
 
 
-def each_use(run: Run, loss: Tensor, named: Mapping[str, Tensor], collect: Callable[[int, str, Any], None]) -> int:
-    """Call `collect(t, name, gradient)` for each use of a parameter in the run, newest first; returns the newest step
-    that the loss has reached, −1 if none."""
+def each_use(
+    run: Run, loss: Tensor, named: Mapping[str, Tensor], collect: Callable[[int, str, Any], None]
+) -> tuple[Gradients, int]:
+    """Call `collect(t, name, gradient)` for each use of a parameter in the run, newest first.
+
+    Returns:
+        The table of gradients, which has those of the states too; and the newest step that the loss has reached.
+    """
     names: dict[Any, list[str]] = {}
     for name, parameter in named.items():
         if parameter.source is not None:
@@ -330,8 +335,8 @@ def each_use(run: Run, loss: Tensor, named: Mapping[str, Tensor], collect: Calla
             for name in names[source]:
                 collect(node.t, name, gradient)
 
-    swept(loss, names, see)
-    return newest
+    states = [state.source for step in run.steps for state in step.made.values()]
+    return swept(loss, [*names, *states], see), newest
 
 
 def lengths_of(array: np.ndarray) -> np.ndarray:
