@@ -25,6 +25,8 @@ from .tape import enable_grad, no_grad, scope, time_step
 from .tensor import Tensor, backward_steps, detach_state, tensor
 from .zoo.activation import *
 from .zoo.array import *
+from .zoo.convolution import *
+from .zoo.attention import *
 from .zoo.elementwise import *
 from .zoo.gated import *
 from .zoo.group import *
@@ -37,6 +39,7 @@ from .zoo.pooling import *
 from .zoo.recurrent import *
 from .zoo.regularization import *
 from .zoo.sequence import *
+from .zoo.transposed import *
 from .zoo.window import *
 
 if _typing.TYPE_CHECKING:

@@ -97,7 +97,7 @@ class Linear(Module):
 
     def recall(self, node: Node) -> tuple[Any, ...]:
         x, weight = node.saved
-        return _with_placeholders(node, x, weight, None)
+        return with_placeholders(node, x, weight, None)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -210,7 +210,7 @@ class Bilinear(Module):
         return y if bias is None else y + bias
 
     def recall(self, node: Node) -> tuple[Any, ...]:
-        return _with_placeholders(node, *node.saved, None)
+        return with_placeholders(node, *node.saved, None)
 
     def extra_repr(self) -> str:
         sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
@@ -317,7 +317,7 @@ class Embedding(Module):
         return (weight * learnt + weight.detach() * (1 - learnt))[index]
 
     def recall(self, node: Node) -> tuple[Any, ...]:
-        return _with_placeholders(node, *node.saved, None)
+        return with_placeholders(node, *node.saved, None)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -346,7 +346,7 @@ def _pairs(dy: np.ndarray, x1: np.ndarray) -> np.ndarray:
     return (dy[:, :, None] * x1[:, None, :]).reshape(len(dy), dy.shape[1] * x1.shape[1])
 
 
-def _with_placeholders(node: Node, *values: np.ndarray | None) -> tuple[Any, ...]:
+def with_placeholders(node: Node, *values: np.ndarray | None) -> tuple[Any, ...]:
     """Values of a node's inputs, with zeros for those that no derivative depends on, and that were not saved."""
     return tuple(
         np.broadcast_to(np.zeros((), source.dtype), source.shape) if value is None and source is not None else value

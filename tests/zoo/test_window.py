@@ -70,9 +70,9 @@ def test_windows_and_fold_along_one_axis(kernel, stride, dilation, more) -> None
     expected = windows_one_by_one(x, kernel, stride, dilation)
     got = gz.sliding_window(x, kernel, stride, dilation)
     np.testing.assert_array_equal(got.numpy(), expected)
-    # The adjoint: <windows(x), y> = <x, fold(y)> for all y.
+    # The adjoint: <windows(x), y> = <x, sum_windows(y)> for all y.
     y = np.random.default_rng(1).normal(size=expected.shape)
-    folded = gz.fold(y, size, kernel, stride, dilation).numpy()
+    folded = gz.sum_windows(y, size, kernel, stride, dilation).numpy()
     assert folded.shape == x.shape
     np.testing.assert_allclose((expected * y).sum(), (x * folded).sum(), atol=1e-10)
 
@@ -83,7 +83,7 @@ def test_windows_over_two_axes_to_second_order() -> None:
     assert y.shape == (2, 2, 1, 2, 3)
     np.testing.assert_array_equal(y.numpy()[1, 1, 0], X[1, 2:4, 0:5:2])
     assert_gradients(lambda t: gz.sliding_window(t, **settings) ** 2, X)
-    assert_gradients(lambda t: gz.fold(t, (4, 5), **settings) ** 2, y.numpy())
+    assert_gradients(lambda t: gz.sum_windows(t, (4, 5), **settings) ** 2, y.numpy())
 
 
 def test_windows_and_fold_like_torchs_unfold() -> None:
@@ -118,7 +118,7 @@ def test_empty_batch() -> None:
 
 def test_float32_stays() -> None:
     x = gz.tensor(X.astype(np.float32), requires_grad=True)
-    y = gz.fold(gz.sliding_window(x, 3), 5, 3)
+    y = gz.sum_windows(gz.sliding_window(x, 3), 5, 3)
     assert y.dtype == np.float32
     y.sum().backward()
     assert x.grad.dtype == np.float32
@@ -133,5 +133,48 @@ def test_windows_that_do_not_fit() -> None:
         gz.sliding_window(X, 2, stride=0)
     with pytest.raises(gz.ArgumentError, match="dilation"):
         gz.sliding_window(X, 2, dilation=(1, 2))
-    with pytest.raises(gz.ShapeError, match="do not fold"):
-        gz.fold(np.ones((3, 2)), 7, 2)
+    with pytest.raises(gz.ShapeError, match="not those of an array"):
+        gz.sum_windows(np.ones((3, 2)), 7, 2)
+
+
+# Unfold and Fold -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.tuples(st.integers(low, 3), st.integers(low, 3)) for low in (1, 1, 0, 1, 0)], st.integers(0, 2))
+def test_unfold_and_fold_like_torch(kernel, dilation, padding, stride, more, batch) -> None:
+    torch = pytest.importorskip("torch")
+    size = [max(1, d * (k - 1) + 1 - 2 * p) + m for k, d, p, m in zip(kernel, dilation, padding, more, strict=True)]
+    options = (kernel, dilation, padding, stride)
+    x = np.random.default_rng(0).normal(size=(batch + 1, 2, *size))
+    assert_like_torch(lambda t: gz.unfold(t, *options) ** 2, lambda t: torch.nn.Unfold(*options)(t) ** 2, x)
+    columns = gz.unfold(x, *options).numpy() ** 2
+    back = torch.nn.Fold(size, *options)
+    assert_like_torch(lambda t: gz.fold(t, size, *options) ** 2, lambda t: back(t) ** 2, columns)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 4, 5), (0, 3, 4, 5), (1, 1, 2, 3)])
+def test_unfold_and_fold_checked(shape: tuple[int, ...]) -> None:
+    unfold = gz.Unfold((2, 3), (1, 2), (1, 2), (2, 1))
+    x = np.random.default_rng(0).normal(size=shape)
+    assert gz.check(unfold, x)
+    assert gz.check(gz.Fold(shape[-2:], (2, 3), (1, 2), (1, 2), (2, 1)), unfold(x).numpy())
+
+
+def test_unfold_of_other_numbers_of_axes() -> None:
+    assert gz.unfold(np.ones((2, 3, 7)), (3,), stride=2).shape == (2, 9, 3)
+    assert gz.fold(np.ones((9, 3)), (7,), (3,), stride=2).shape == (3, 7)
+    assert gz.unfold(np.ones((2, 3, 4, 5, 6)), (2, 2, 2)).shape == (2, 24, 3 * 4 * 5)
+
+
+def test_unfold_and_fold_refuse_what_does_not_fit() -> None:
+    with pytest.raises(gz.ShapeError, match=r"Unfold takes images with 2 spatial axes"):
+        gz.unfold(np.ones((4, 5)), 2)
+    with pytest.raises(gz.ShapeError, match=r"no window fits"):
+        gz.unfold(np.ones((1, 1, 2, 5)), 3)
+    with pytest.raises(gz.ShapeError, match=r"\(1, 4, 5\)(.|\n)*channels · 4, 6\)(.|\n)*as 2×3 windows"):
+        gz.fold(np.ones((1, 4, 5)), (3, 4), 2)
+    with pytest.raises(gz.ShapeError, match=r"\(1, 3, 6\)"):
+        gz.fold(np.ones((1, 3, 6)), (3, 4), 2)
+    with pytest.raises(gz.ArgumentError, match=r"padding(.|\n)*0 or more"):
+        gz.Unfold(2, padding=-1)
