@@ -2,6 +2,7 @@
 
 from . import inits
 from .gradients import StateGradients, WeightContributions, state_gradients, weight_contributions
+from .online import OnlineGradients, rtrl
 from .reach import ContributionMatrix, TruncationBias, contribution_matrix, truncation_bias
 from .spectrum import (
     Carousel,
@@ -13,25 +14,32 @@ from .spectrum import (
     jacobian_spectrum,
     jacobians,
 )
+from .truncated import ClipReport, Window, clip_report, tbptt
 from .unroll import Run, unroll
 
 __all__ = [
     "Carousel",
+    "ClipReport",
     "ContributionMatrix",
     "GateStats",
     "JacobianSpectrum",
     "Jacobians",
+    "OnlineGradients",
     "Run",
     "StateGradients",
     "TruncationBias",
     "WeightContributions",
+    "Window",
     "carousel",
+    "clip_report",
     "contribution_matrix",
     "gate_stats",
     "inits",
     "jacobian_spectrum",
     "jacobians",
+    "rtrl",
     "state_gradients",
+    "tbptt",
     "truncation_bias",
     "unroll",
     "weight_contributions",
