@@ -26,6 +26,7 @@ from .tensor import Tensor, backward_steps, detach_state, tensor
 from .zoo.activation import *
 from .zoo.array import *
 from .zoo.convolution import *
+from .zoo.attention import *
 from .zoo.elementwise import *
 from .zoo.gated import *
 from .zoo.group import *
