@@ -1,6 +1,6 @@
 """Backpropagation through time, to be studied: what reaches which step, through what, and what truncation loses."""
 
-from . import inits
+from . import inits, tasks
 from .gradients import StateGradients, WeightContributions, state_gradients, weight_contributions
 from .online import OnlineGradients, rtrl
 from .reach import ContributionMatrix, TruncationBias, contribution_matrix, truncation_bias
@@ -39,6 +39,7 @@ __all__ = [
     "jacobians",
     "rtrl",
     "state_gradients",
+    "tasks",
     "tbptt",
     "truncation_bias",
     "unroll",
