@@ -4,6 +4,7 @@ from . import inits, tasks
 from .gradients import StateGradients, WeightContributions, state_gradients, weight_contributions
 from .online import OnlineGradients, rtrl
 from .reach import ContributionMatrix, TruncationBias, contribution_matrix, truncation_bias
+from .run import Run, unroll
 from .spectrum import (
     Carousel,
     GateStats,
@@ -15,7 +16,6 @@ from .spectrum import (
     jacobians,
 )
 from .truncated import ClipReport, Window, clip_report, tbptt
-from .unroll import Run, unroll
 
 __all__ = [
     "Carousel",

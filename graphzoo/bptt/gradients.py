@@ -16,7 +16,7 @@ from ..tensor import Tensor
 from ..zoo.gated import LSTMCell
 from .cells import Parts
 from .results import Arrays, Result, curve, norms, over_batch
-from .unroll import Run, Step, gates_in
+from .run import Run, Step, gates_in
 
 
 def swept(

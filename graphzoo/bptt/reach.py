@@ -12,7 +12,7 @@ from ..errors import ArgumentError, ShapeError, describe
 from ..tensor import Tensor
 from .gradients import by_part, each_use, found, lengths_of, parameters_of, progress, swept
 from .results import Arrays, Result, cosine
-from .unroll import Run
+from .run import Run
 
 
 @dataclass(eq=False, repr=False)

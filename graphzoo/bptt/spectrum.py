@@ -14,7 +14,7 @@ from ..zoo.gated import GRUCell, LSTMCell
 from ..zoo.recurrent import RNNCell, SimpleRNN
 from .gradients import progress
 from .results import Arrays, Result, over_batch
-from .unroll import Run, Step
+from .run import Run, Step
 
 TRUSTED = 1e-10
 """Singular values of a product are computed as such down to this share of the greatest, estimated below."""
