@@ -25,8 +25,8 @@ from .tape import enable_grad, no_grad, scope, time_step
 from .tensor import Tensor, backward_steps, detach_state, tensor
 from .zoo.activation import *
 from .zoo.array import *
-from .zoo.convolution import *
 from .zoo.attention import *
+from .zoo.convolution import *
 from .zoo.elementwise import *
 from .zoo.gated import *
 from .zoo.group import *

@@ -119,6 +119,33 @@ def test_p_outside_of_its_range(p: float) -> None:
         gz.Dropout(p)
 
 
+@pytest.mark.parametrize("shape", [(6, 5, 2, 3), (30, 2, 3)])
+def test_channels_are_dropped_whole(shape: tuple[int, ...]) -> None:
+    x = ones(*shape, dtype=np.float64)
+    y = gz.Dropout2d(0.4, rng=0)(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, y.numpy())
+    channels = y.numpy().reshape(-1, 6)
+    assert (channels == channels[:, :1]).all()
+    np.testing.assert_allclose(np.unique(channels), [0, 1 / 0.6])
+
+
+def test_dropping_channels_in_all_passes() -> None:
+    drop, x = gz.Dropout2d(0.4, rng=0), np.random.default_rng(0).normal(size=(3, 4, 2, 2))
+    assert gz.check(drop, x)
+    assert gz.check(gz.Sequential(drop, gz.Tanh()), x)
+    leaf = gz.tensor(x, requires_grad=True)
+    assert drop.eval()(leaf) is leaf
+    assert gz.Dropout2d(0.5)(np.empty((0, 3, 2, 2))).shape == (0, 3, 2, 2)
+    with pytest.raises(gz.ShapeError, match=r"\(N, C, H, W\) or \(C, H, W\)"):
+        drop.train()(np.ones((3, 4)))
+
+
+def test_channels_are_dropped_as_often_as_p_says() -> None:
+    y = gz.Dropout2d(0.3, rng=0)(ones(200, 50, 1, 2)).numpy()[:, :, 0, 0]
+    assert abs((y == 0).mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / y.size)
+
+
 def test_repr_and_state() -> None:
     drop = gz.Dropout(0.25)
     assert repr(drop) == "Dropout(p=0.25)"
