@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError
+from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError, describe
 from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, saved_arrays, stand_in
 
 STACK_BYTES = 1 << 23
@@ -188,6 +188,7 @@ def sweep(
     for source, gradient in seeds:
         add(source, gradient)
 
+    gradients: tuple[Any, ...] = ()
     for node in order:
         if waiting and node in waiting:
             for key in waiting.pop(node):
@@ -239,6 +240,8 @@ def sweep(
                 else:
                     add(source, fit(dx, source, node))
         except Exception as error:
+            if isinstance(error, AttributeError) and not all(dx is None or hasattr(dx, "dtype") for dx in gradients):
+                raise wrong_kind(node, gradients) from error
             error.add_note(f"  in the backward pass of {node!r}")
             raise
 
@@ -456,6 +459,16 @@ def wrong_count(node: Node, gradients: tuple[Any, ...]) -> GradientError:
         got=len(gradients) - len(node.module.parameter_names),
         expected=f"{inputs}, one for each input",
         todo="return a tuple, with None for an input that no gradient flows to",
+    )
+
+
+def wrong_kind(node: Node, gradients: tuple[Any, ...]) -> GradientError:
+    """Explains a rule that returned something else than arrays."""
+    return GradientError(
+        f"{type(node.module).__name__} returned a gradient that is no array",
+        got=", ".join("None" if dx is None else describe(dx) for dx in gradients),
+        expected="an array for each input, in a tuple where there are several",
+        todo="return np.asarray(...) from its rules, and None for an input that no gradient flows to",
     )
 
 

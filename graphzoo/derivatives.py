@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backward import Gradients, drain, hooked, overwritten_error, seed_for, sweep
-from .errors import ArgumentError, GradientError, describe
+from .errors import ArgumentError, GradientError, ShapeError, describe
 from .module import OUTPUT, Module, record
 from .tape import Leaf, Node, Output, enable_grad, local, next_number, replay, stand_in, watch_draws
 from .tensor import Tensor, as_array, constant, wrap
@@ -267,6 +267,20 @@ def _like(single: bool, values: Iterable[Any]) -> Any:
     return found[0] if single else found
 
 
+def _directions(single: bool, v: Any, leaves: list[Tensor]) -> list[np.ndarray]:
+    """The direction in which each input moves, as an array of its shape and dtype."""
+    given = list(v) if not single and isinstance(v, (tuple, list)) else [v]
+    shapes = [np.shape(d) for d in given]
+    if shapes != [x.shape for x in leaves]:
+        raise ShapeError(
+            "the direction v does not fit the inputs",
+            got=", ".join(map(str, shapes)),
+            expected=", ".join(str(x.shape) for x in leaves),
+            todo="pass an array of the input's shape, or a list with one for each input",
+        )
+    return [as_array(d, x.dtype) for d, x in zip(given, leaves, strict=True)]
+
+
 def _call(function: Callable[..., Any], leaves: list[Tensor]) -> Tensor:
     with enable_grad():
         output = function(*leaves)
@@ -316,7 +330,7 @@ def jvp(function: Callable[..., Any], inputs: Any, v: Any) -> tuple[np.ndarray, 
     (array([1., 4.]), array([ 2., 40.]))
     """
     single, leaves = _leaves(inputs)
-    directions = [as_array(d, x.dtype) for d, x in zip([v] if single else v, leaves, strict=True)]
+    directions = _directions(single, v, leaves)
     output = _call(function, leaves)
     zero = np.zeros(output.shape, output.dtype)
     if not output.requires_grad:
@@ -382,7 +396,7 @@ def hvp(function: Callable[..., Any], inputs: Any, v: Any) -> tuple[np.ndarray, 
     (array([ 3., 12.]), array([ 6., 12.]))
     """
     single, leaves = _leaves(inputs)
-    directions = [as_array(d, x.dtype) for d, x in zip([v] if single else v, leaves, strict=True)]
+    directions = _directions(single, v, leaves)
     firsts = _first_derivatives(function, leaves)
     pairs = [(first, d) for first, d in zip(firsts, directions, strict=True) if first.requires_grad]
     seconds = grad([p for p, _ in pairs], leaves, [d for _, d in pairs]) if pairs else [None] * len(leaves)

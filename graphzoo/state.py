@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .errors import StateError
+from .errors import ArgumentError, StateError, describe
 from .tensor import DEFAULT_DTYPE, Tensor
 
 
@@ -103,7 +103,15 @@ class State:
 
         Raises:
             StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
+            ArgumentError: what was given is no dictionary.
         """
+        if not isinstance(state, Mapping):
+            raise ArgumentError(
+                "load_state_dict() takes a dictionary of arrays by name",
+                got=describe(state),
+                expected="what state_dict() returns",
+                todo="for a file: load_state_dict(gz.load(path))",
+            )
         own = {name: (module, key, value) for name, module, key, value in self._named_state()}
         arrays = {name: np.asarray(_values(value)) for name, value in state.items()}
         missing = {name: value.shape for name, (_, _, value) in own.items() if name not in arrays}

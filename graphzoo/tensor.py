@@ -191,6 +191,9 @@ class Tensor:
                 todo=f"use .{instead} if the values alone are wanted; stay with tensors if the gradient is",
             )
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __repr__(self) -> str:
         values = np.array2string(self._data, separator=", ", prefix="tensor(")
         if self.node is not None:

@@ -679,6 +679,21 @@ class Faulty(gz.Module):
         return self.result(dy)
 
 
+@pytest.mark.parametrize(("returned", "got"), [(3.0, "float 3.0"), ([1.0, 2.0], "list"), ((None, 2), "None, int 2")])
+def test_a_gradient_that_is_no_array_is_refused_by_name(returned: Any, got: str) -> None:
+    class Odd(gz.Module):
+        def forward(self, node: Node, *inputs: Any) -> Any:
+            return inputs[0] * 2.0
+
+        def backward(self, node: Node, dy: Any) -> Any:
+            return returned
+
+    inputs = [leaf([1.0, 2.0]) for _ in range(len(returned) if isinstance(returned, tuple) else 1)]
+    with pytest.raises(gz.GradientError, match=rf"Odd returned a gradient that is no array\n.*{got}"):
+        Odd()(*inputs).sum().backward()
+    assert all(x.grad is None for x in inputs)
+
+
 def test_a_gradient_of_the_wrong_shape_is_refused_by_name() -> None:
     x, y = leaf([[1.0, 2.0]]), leaf([[3.0, 4.0]])
     with pytest.raises(gz.ShapeError, match="Faulty returned a gradient of the wrong shape for its input y") as caught:

@@ -161,7 +161,7 @@ def test_impossible_numbers(arguments: str, line: str, capsys: pytest.CaptureFix
         # What stands between the parts differs from one version of Python to the next.
         ("demo --cell grru", ["graphzoo demo: error: --cell: invalid choice: 'grru'", "rnn", "lstm", "gru"]),
         ("dmeo", ["graphzoo: error: COMMAND: invalid choice: 'dmeo'", "demo", "sample", "doctor"]),
-        ("demo --size 3", ["graphzoo: error: unrecognized arguments: --size 3"]),
+        ("demo --size 3", ["graphzoo demo: error: unrecognized arguments: --size 3; see `graphzoo demo --help`"]),
         ("demo --text", ["graphzoo demo: error: --text: expected one argument"]),
     ],
 )

@@ -615,3 +615,18 @@ def test_a_checkpoint_may_be_repeated_with_retain_graph() -> None:
     np.testing.assert_array_equal(x.grad, [12.0])
     with pytest.raises(gz.ReleasedError):
         y.backward()
+
+
+@pytest.mark.parametrize("product", [gz.jvp, gz.hvp])
+@pytest.mark.parametrize(
+    ("inputs", "v", "got"),
+    [
+        (np.ones(3), np.ones(2), r"\(2,\)"),
+        ((np.ones(3), np.ones(1)), [np.ones(3)], r"\(3,\)"),
+        ((np.ones(3), np.ones(1)), np.ones(3), r"\(3,\)"),
+        ((np.ones(3),), [np.ones(3), np.ones(3)], r"\(3,\), \(3,\)"),
+    ],
+)
+def test_a_direction_that_does_not_fit_is_refused(product: Any, inputs: Any, v: Any, got: str) -> None:
+    with pytest.raises(gz.ShapeError, match=rf"direction v does not fit the inputs\n  got:      {got}\n"):
+        product(lambda *xs: sum((x * x).sum() for x in xs), inputs, v)

@@ -458,3 +458,9 @@ def test_a_detached_tensor_cannot_write_into_the_graph() -> None:
     with pytest.raises(gz.UnsupportedError, match="copy it first"):
         y.detach()[0] = 5.0
     gz.tensor(y.detach().numpy().copy())[0] = 5.0
+
+
+@pytest.mark.parametrize("state", [None, "weights.npz", [1.0], gz.Linear(2, 3)])
+def test_a_state_that_is_no_dictionary_is_refused(state: Any) -> None:
+    with pytest.raises(gz.ArgumentError, match="takes a dictionary of arrays by name"):
+        gz.Linear(2, 3).load_state_dict(state)

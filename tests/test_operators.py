@@ -320,3 +320,18 @@ def test_graph_of_operations_leaves_no_cycles(no_cycles) -> None:
     y = np.concatenate([x @ B.T, np.where(x > 1, x, 0)[:, [0, 0]]], axis=1).max(axis=0).prod()
     y.backward()
     del x, y
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (lambda x: x % 2, "np.remainder"),
+        (lambda x: 2 % x, "np.remainder"),
+        (lambda x: divmod(x, 2), "np.divmod"),
+        (lambda x: divmod(2, x), "np.divmod"),
+        (lambda x: A % x, "np.remainder"),
+    ],
+)
+def test_operators_that_tensors_lack_say_what_to_use(operation, name):
+    with pytest.raises(gz.UnsupportedError, match=rf"{name} cannot be recorded(.|\n)*use {name}\(x.numpy\(\)\)"):
+        operation(leaf())

@@ -259,3 +259,11 @@ def test_an_unknown_numpy_function_is_refused_by_name() -> None:
     x = leaf([1.0, 2.0])
     with pytest.raises(gz.UnsupportedError, match=r"linalg\.|svd"):
         np.linalg.svd(x)
+
+
+def test_formatting() -> None:
+    loss = (leaf([1.0, 2.0]) * 3).sum()
+    assert f"{loss:.2f}" == "9.00"  # text loses no gradient, so no .item() is asked for
+    assert f"{gz.tensor([1.0])}" == "tensor([1.])"
+    with pytest.raises(gz.ArgumentError, match="one element"):
+        f"{gz.tensor([1.0, 2.0]):.2f}"

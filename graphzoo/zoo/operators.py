@@ -132,6 +132,15 @@ def _comparison(function: Callable[..., Any]) -> Callable[..., Any]:
     return compare
 
 
+def _refused(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Any]:
+    """An operator that NumPy has and tensors don't: its function tells what to use, where Python would only refuse."""
+
+    def refuse(a: Tensor, b: Any) -> Any:
+        return function(b, a) if reverse else function(a, b)
+
+    return refuse
+
+
 # Methods -------------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +171,8 @@ OPERATORS: dict[str, Any] = {
     "__xor__": _of_values(np.bitwise_xor), "__rxor__": _of_values(np.bitwise_xor),
     "__invert__": _of_values(np.invert),
     "__floordiv__": _of_values(np.floor_divide), "__rfloordiv__": _of_values(np.floor_divide, reverse=True),
+    "__mod__": _refused(np.remainder), "__rmod__": _refused(np.remainder, reverse=True),
+    "__divmod__": _refused(np.divmod), "__rdivmod__": _refused(np.divmod, reverse=True),
 }  # fmt: skip
 
 METHODS: dict[str, Any] = {
