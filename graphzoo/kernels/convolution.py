@@ -24,7 +24,7 @@ import numpy as np
 
 Sizes = tuple[int, ...]
 
-COLUMNS = 1 << 18
+COLUMNS = 1 << 19
 """How many numbers are collected for one product: what is still in a core's cache when the product reads it."""
 
 NARROWEST, WIDEST = 256, 2048
@@ -188,10 +188,10 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     """dw[k] = Σ_n dy[n] x[stride·n + dilation·k − padding]."""
     dtype = np.result_type(x, dy)
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
-    total = np.zeros((math.prod(geometry.kernel), groups, channels, outputs), dtype)
+    total = np.zeros((groups, math.prod(geometry.kernel), channels, outputs), dtype)
     if _is_pointwise(geometry):
         for rows, columns in zip(_in_groups(x, groups), _in_groups(dy, groups), strict=True):
-            total[0] += np.matmul(rows, columns.swapaxes(1, 2))
+            total[:, 0] += np.matmul(rows, columns.swapaxes(1, 2))
     else:
         grid = grid_of(geometry)
         sources = _flat_grids(x, grid, grid.planes, groups, dtype)
@@ -202,8 +202,8 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
             total[...] = 0
             for k, in_x, in_y in _overlaps(geometry):
                 rows, columns = _in_groups(x[in_x], groups), _in_groups(dy[in_y], groups)
-                total[k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
-    return total.transpose(1, 3, 2, 0).reshape(groups * outputs, channels, *geometry.kernel)
+                total[:, k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
+    return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
 
 
 def channel_sums(dy: np.ndarray) -> np.ndarray:
@@ -220,7 +220,7 @@ def _flat_grids(
     x: np.ndarray, grid: Grid, planes: tuple[Plane, ...], groups: int, dtype: np.dtype[Any]
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Some images at a time: which, and their planes on the flat grid as (planes, groups, channels, positions)."""
-    images, channels = min(len(x), -(-POSITIONS // grid.total)), x.shape[1] // groups
+    images, channels = min(len(x), max(1, POSITIONS // grid.total)), x.shape[1] // groups
     source = np.zeros((len(planes), groups, channels, images * grid.total + 2 * grid.margin), dtype)
     for first in range(0, len(x), max(images, 1)):
         some = x[first : first + images]
@@ -237,6 +237,30 @@ def _flat_grids(
         yield slice(first, first + len(some)), source[..., : len(some) * grid.total + 2 * grid.margin]
 
 
+def _columns(
+    source: np.ndarray, taps: tuple[Tap, ...], margin: int, length: int
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Some groups and positions at a time: which, and what taps see there: (groups, taps · channels, positions)."""
+    groups, channels = source.shape[1:3]
+    if len(taps) == 1:  # nothing to be collected
+        plane, shift = taps[0]
+        begin = margin + shift
+        yield slice(groups), slice(length), source[plane, ..., begin : begin + length]
+        return
+    depth = len(taps) * channels
+    width = min(WIDEST, max(NARROWEST, COLUMNS // depth))
+    width = -(-length // -(-length // width))  # in parts of the same width
+    some = max(1, min(groups, COLUMNS // (depth * width)))
+    columns = np.empty((some, len(taps), channels, width), source.dtype)
+    for group, first in product(range(0, groups, some), range(0, length, width)):
+        n, positions = min(some, groups - group), min(width, length - first)
+        for k, (plane, shift) in enumerate(taps):
+            begin = margin + shift + first
+            columns[:n, k, :, :positions] = source[plane, group : group + n, :, begin : begin + positions]
+        collected = columns[:n].reshape(n, depth, width)[..., :positions]
+        yield slice(group, group + n), slice(first, first + positions), collected
+
+
 def _multiply(
     matrix: np.ndarray,
     source: np.ndarray,
@@ -248,26 +272,14 @@ def _multiply(
     """target = b + Σ matrix[tap] · source[tap], for the images that are on the flat grid."""
     if not target.size:
         return
-    groups, rows, depth = matrix.shape
+    groups, rows, _ = matrix.shape
     images, size = len(target), target.shape[2:]
-    length = grid.length(images, size)
     flat = np.empty((groups, rows, images * grid.total), target.dtype)
-    if len(taps) == 1:  # nothing to be collected
-        plane, shift = taps[0]
-        begin = grid.margin + shift
-        np.matmul(matrix, source[plane, ..., begin : begin + length], out=flat[..., :length])
-    else:
-        width = min(WIDEST, max(NARROWEST, COLUMNS // depth))
-        width = -(-length // -(-length // width))  # in parts of the same width
-        some = max(1, min(groups, COLUMNS // (depth * width)))
-        columns = np.empty((some, len(taps), depth // len(taps), width), target.dtype)
-        for group in range(0, groups, some):
-            for first in range(0, length, width):
-                _multiply_columns(matrix, source, taps, grid.margin, flat[..., :length], group, first, columns)
+    for some, positions, columns in _columns(source, taps, grid.margin, grid.length(images, size)):
+        np.matmul(matrix[some], columns, out=flat[some, :, positions])
     there = flat.reshape(groups * rows, images, grid.total)[..., : grid.length(1, size)]
-    step = flat.itemsize
     entries = np.lib.stride_tricks.as_strided(
-        there, (*there.shape[:2], *size), (*there.strides[:2], *[n * step for n in grid.steps])
+        there, (*there.shape[:2], *size), (*there.strides[:2], *[n * flat.itemsize for n in grid.steps])
     ).swapaxes(0, 1)
     if bias is None:
         target[...] = entries
@@ -275,39 +287,19 @@ def _multiply(
         np.add(entries, along_channels(bias, target), out=target)
 
 
-def _multiply_columns(
-    matrix: np.ndarray,
-    source: np.ndarray,
-    taps: tuple[Tap, ...],
-    margin: int,
-    flat: np.ndarray,
-    group: int,
-    first: int,
-    columns: np.ndarray,
-) -> None:
-    """The product for as many groups and positions as `columns` has room for, beginning with these."""
-    part = flat[group : group + len(columns), :, first : first + columns.shape[-1]]
-    groups, _, width = part.shape
-    columns = columns[:groups]
-    for k, (plane, shift) in enumerate(taps):
-        begin = margin + shift + first
-        columns[:, k, :, :width] = source[plane, group : group + groups, :, begin : begin + width]
-    np.matmul(matrix[group : group + groups], columns.reshape(groups, matrix.shape[2], -1)[..., :width], out=part)
-
-
 def _add_products(total: np.ndarray, source: np.ndarray, target: np.ndarray, grid: Grid) -> None:
     """total[tap] += source[tap] · targetᵀ."""
     target = target[..., grid.margin : target.shape[-1] - grid.margin]
+    groups, taps, channels, outputs = total.shape
     length = target.shape[-1]
-    one_by_one = total.shape[2:] == (1, 1)
-    if not one_by_one:
-        target = np.ascontiguousarray(target.swapaxes(1, 2))  # products with a transposed array are slower
-    for k, (plane, shift) in enumerate(grid.taps):
-        seen = source[plane, ..., grid.margin + shift :][..., :length]
-        if one_by_one:
-            total[k, ..., 0] += np.vecdot(seen, target)
-        else:
-            total[k] += np.matmul(seen, target)
+    if channels == outputs == 1:
+        for k, (plane, shift) in enumerate(grid.taps):
+            total[:, k, :, 0] += np.vecdot(source[plane, ..., grid.margin + shift :][..., :length], target)
+        return
+    target = np.ascontiguousarray(target.swapaxes(1, 2))  # products with a transposed array are slower
+    rows = total.reshape(groups, taps * channels, outputs)
+    for some, positions, columns in _columns(source, grid.taps, grid.margin, length):
+        rows[some] += np.matmul(columns, target[some, positions])
 
 
 # Views and layouts ---------------------------------------------------------------------------------------------------
