@@ -17,6 +17,7 @@ from ..module import Module
 from ..tensor import Tensor, as_array, constant
 from ..zoo.gated import LSTMCell
 from ..zoo.recurrent import Cell, SimpleRNN
+from ..zoo.sequence import Layers
 
 Parts = dict[str, Tensor]
 
@@ -72,6 +73,13 @@ class Stepper:
     """
 
     def __init__(self, cell: Callable[..., Any]) -> None:
+        if isinstance(cell, Layers) or not callable(cell):
+            raise ArgumentError(
+                "this is no cell",
+                got=describe(cell) if not isinstance(cell, Layers) else f"gz.{type(cell).__name__}, of whole sequences",
+                expected="a module or function of one time step, (x, state) to the state or (output, state)",
+                todo="use gz.RNNCell, gz.LSTMCell or gz.GRUCell; those of a layer are in its .cells",
+            )
         self.cell = cell
         self.shape: Any = None  # how the state is built
         self.names: list[str] = []
@@ -149,7 +157,7 @@ def leaf_for(value: Any, dtype: Any, name: str) -> Tensor:
     """A part of the initial state: itself if gradients flow to it already, else a leaf of its values."""
     if isinstance(value, Tensor) and value.requires_grad:
         return value
-    array = as_array(value)
+    array = as_array(value, None if hasattr(value, "dtype") else dtype)  # numbers would be rounded to float32 first
     if array.dtype.kind != "f":
         raise UnsupportedError("a state must be floating-point to have gradients", got=f"{name}: {describe(array)}")
     return Tensor(np.array(array, dtype or array.dtype), requires_grad=True, name=f"{name}_0")

@@ -42,7 +42,7 @@ def swept(
             see(step)
 
 
-def progress(items: Sequence[Any], what: str) -> Iterable[Any]:
+def progress(items: Iterable[Any], what: str) -> Iterable[Any]:
     """The items, with a progress bar in a terminal once they take longer than a second."""
     from tqdm import tqdm
 

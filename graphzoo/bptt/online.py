@@ -13,6 +13,7 @@ from ..errors import ArgumentError, describe
 from ..tape import enable_grad, time_step
 from ..tensor import Tensor
 from .cells import Parts, Stepper, studied
+from .gradients import progress
 from .results import Arrays, Result, curve
 from .truncated import named_parameters
 
@@ -85,7 +86,7 @@ def rtrl(
     values: list[float] = []
     sizes: list[float] = []
     influence: np.ndarray | None = None
-    for t, x_t in enumerate(x):
+    for t, x_t in enumerate(progress(x, "steps")):
         x_t = x_t.astype(dtype) if dtype is not None and isinstance(x_t, np.ndarray) and x_t.dtype.kind == "f" else x_t
         # Fresh leaves: the graph of a step begins and ends with it.
         state = step.initial(state if t == 0 else step.whole(state, detached(step.parts(state))), x_t, dtype)

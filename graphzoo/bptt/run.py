@@ -176,12 +176,11 @@ def unroll(
     >>> run.final[0].node.t, abs(run.states["h"][2:, 1]).max().item()
     (None, 0.0)
     """
-    cell = studied(cell, dtype)
+    step = Stepper(studied(cell, dtype))
     sequence = steps_of(inputs, dtype)
     active = mask_of_lengths(lengths, len(sequence))
     resets = mask_of_reset(reset, len(sequence), active)
     keep = mask_of_going_on(active, resets)
-    step = Stepper(cell)
     steps: list[Step] = []
     outputs: list[Any] = []
     gates: list[Arrays] = []
@@ -194,7 +193,7 @@ def unroll(
                 before = steps[-1].shown if steps else initial
                 taken, start = step.parts(state), next_number()
                 output, new = step(x if now is None else without_padding(x, now), state)
-                gates.append(gates_of(cell, step.parts(new)))
+                gates.append(gates_of(step.cell, step.parts(new)))
                 made = with_own_sources(step.parts(new), start)
                 shown = {part: record(READ, [s, as_mask(now, s)]) for part, s in made.items()}
                 on = None if keep is None or t + 1 == len(sequence) else keep[t]
@@ -208,7 +207,7 @@ def unroll(
         gates={name: np.stack([found[name] for found in gates]) for name in gates[0]},
         active=active,
         reset=resets,
-        cell=cell,
+        cell=step.cell,
         outputs=outputs,
         final=step.whole(state, final),
         initial=initial,
@@ -218,9 +217,10 @@ def unroll(
 
 def steps_of(inputs: Any, dtype: Any = None) -> list[Any]:
     """The inputs of each step; arrays of floating-point numbers in the dtype."""
-    if isinstance(inputs, Tensor):
-        inputs = inputs if inputs.requires_grad else inputs.data
-    elif not any(isinstance(x, Tensor) for x in inputs) if isinstance(inputs, (list, tuple)) else True:
+    if isinstance(inputs, Tensor) and not inputs.requires_grad:
+        inputs = inputs.data
+    of_tensors = isinstance(inputs, (list, tuple)) and any(isinstance(x, Tensor) for x in inputs)
+    if not of_tensors and not isinstance(inputs, Tensor):
         inputs = np.asarray(inputs)
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f" and dtype is not None:
         inputs = inputs.astype(dtype, copy=False)
@@ -256,15 +256,13 @@ def mask_of_reset(reset: Any, steps: int, active: np.ndarray | None) -> np.ndarr
         return None
     reset = np.asarray(reset)
     mask = reset[:, None] if reset.ndim == 1 else reset
-    wanted = (steps, "B") if active is None else active.shape
-    if (
-        mask.dtype != bool
-        or mask.ndim != 2
-        or len(mask) != steps
-        or (active is not None and mask.shape[1] != wanted[1])
-    ):
+    fits = mask.ndim == 2 and len(mask) == steps and (active is None or mask.shape[1] in (1, active.shape[1]))
+    if mask.dtype != bool or not fits:
+        batch = "B" if active is None else active.shape[1]
         raise ShapeError(
-            "reset does not fit the steps", got=describe(reset), expected=f"booleans {wanted} or ({steps},)"
+            "reset does not fit the steps",
+            got=describe(reset),
+            expected=f"booleans ({steps}, {batch}) or ({steps},)",
         )
     return mask
 

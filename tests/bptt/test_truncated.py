@@ -141,17 +141,30 @@ def test_with_an_optimiser_between_windows(k1: int, k2: int) -> None:
         np.testing.assert_allclose(dict(cell.named_parameters())[name].data, p.detach().numpy(), rtol=1e-8)
 
 
-@pytest.mark.parametrize(("w", "x0", "steps"), [(0.3, 1.0, 4), (0.6, 0.1, 3)])
-def test_the_forum_case(w: float, x0: float, steps: int) -> None:
-    """x_t = w·x_{t−1}, the loss is the last x: T w^(T−1) x_0 = 0.108 (discuss.pytorch.org 15500)."""
+def test_the_forum_case() -> None:
+    """x_t = w·x_{t−1}, each x_t is a loss, k1 = 1 and k2 = 3: the third gradient is 3 w² x_0 = 0.108."""
+    w, x0 = 0.2, 0.9
     weight = gz.tensor(np.array(w), requires_grad=True)
     options: Any = {"parameters": {"w": weight}, "state": np.array(x0), "loss": lambda x, y: x * y}
-    targets = [None] * (steps - 1) + [1.0]
-    windows = list(gz.bptt.tbptt(lambda _, x: weight * x, np.zeros(steps), targets, 1, steps, **options))
-    assert [float(w.gradients["w"]) for w in windows[:-1]] == [0.0] * (steps - 1)
-    assert windows[-1].gradients["w"] == pytest.approx(0.108, rel=1e-14)
-    shorter = list(gz.bptt.tbptt(lambda _, x: weight * x, np.zeros(steps), targets, 1, 2, **options))
-    assert shorter[-1].gradients["w"] == pytest.approx(0.108 * 2 / steps, rel=1e-14)
+    windows = list(gz.bptt.tbptt(lambda _, x: weight * x, np.zeros(5), np.ones(5), 1, 3, **options))
+    expected = [x0, 2 * w * x0, 0.108, 3 * w**3 * x0, 3 * w**4 * x0]
+    np.testing.assert_allclose([window.gradients["w"] for window in windows], expected, rtol=1e-14)
+
+
+def test_the_forums_recipe_is_wrong() -> None:
+    """What circulates (discuss.pytorch.org 15500): states keep the `.grad` of earlier windows, which is sent back once
+    more with that of the present one, and 0.288 comes out for 0.108."""
+    torch = pytest.importorskip("torch")
+    w = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    states = [(None, torch.tensor(0.9, dtype=torch.float64))]
+    for _ in range(3):
+        leaf = states[-1][1].detach().requires_grad_()
+        states.append((leaf, w * leaf))
+        w.grad = None
+        states[-1][1].backward(retain_graph=True)
+        for (_, before), (after, _) in reversed(list(itertools.pairwise(states[1:]))):
+            before.backward(after.grad, retain_graph=True)
+    assert w.grad.item() == pytest.approx(0.288, rel=1e-14)
 
 
 def test_randomised_windows_are_unbiased() -> None:

@@ -202,8 +202,8 @@ def test_a_cell_that_makes_its_own_first_state() -> None:
 
 
 def test_scalars_and_sequences_without_batch() -> None:
-    run = gz.bptt.unroll(lambda x, h: h * 0.5 + x, [1.0, 1.0], 0.0)
-    np.testing.assert_array_equal(run.states["h"], [1.0, 1.5])
+    run = gz.bptt.unroll(lambda x, h: h * 0.5 + x, [1.0, 1.0], 0.1)
+    np.testing.assert_array_equal(run.states["h"], [1.05, 1.525])  # not 0.1 in float32
     single = gz.bptt.unroll(CELLS["LSTMCell"](), X[:, 0])
     batch = gz.bptt.unroll(CELLS["LSTMCell"](), X[:, :1])
     np.testing.assert_allclose(single.states["c"], batch.states["c"][:, 0], rtol=1e-13)
@@ -215,6 +215,36 @@ def test_dtype_of_the_cell_can_be_kept() -> None:
     run = gz.bptt.unroll(cell, X.astype(np.float32), dtype=None)
     assert run.cell is cell
     assert run.states["h"].dtype == np.float32
+
+
+def test_cells_of_a_layer() -> None:
+    layer = gz.LSTM(F, H, rng=0)
+    run = gz.bptt.unroll(layer.cells["l0"], X)
+    output, _ = layer.astype(np.float64)(X)
+    np.testing.assert_allclose(run.states["h"], output.numpy(), rtol=1e-12)
+
+
+def test_gradients_of_gradients_pass_reads_and_carries() -> None:
+    """‖dL/dh_0‖² as a loss, against central differences in one weight."""
+    cell = gz.RNNCell(F, H, rng=0).astype(np.float64)
+    reset = np.zeros((T, B), bool)
+    reset[2, 0] = True
+
+    def penalty() -> Any:
+        run = gz.bptt.unroll(cell, X, lengths=[6, 4, 2], reset=reset)
+        loss = sum((h * h).sum() for h in run["h"])
+        return (gz.grad(loss, run.initial["h"], create_graph=True) ** 2).sum()
+
+    got = gz.grad(penalty(), cell.weight_hh)
+    for place in [(0, 1), (3, 2)]:
+        values = []
+        for step in (1e-5, -1e-5):
+            moved = cell.weight_hh.data.copy()
+            moved[place] += step
+            kept, cell.weight_hh.data = cell.weight_hh.data, moved
+            values.append(penalty().item())
+            cell.weight_hh.data = kept
+        assert got[place] == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
 
 
 def test_an_empty_batch() -> None:
@@ -250,6 +280,15 @@ def test_results_print_save_and_draw(tmp_path: Any) -> None:
         (lambda: gz.bptt.unroll(CELLS["RNNCell"](), X, lengths=[1.0, 2.0, 3.0]), ShapeError, "an integer"),
         (lambda: gz.bptt.unroll(CELLS["RNNCell"](), X, reset=np.zeros((T, B))), ShapeError, "booleans"),
         (lambda: gz.bptt.unroll(CELLS["RNNCell"](), X, reset=np.zeros((T, 2), bool)), ShapeError, "2 sequences"),
+        (lambda: gz.bptt.unroll(CELLS["RNNCell"](), X, reset=np.zeros(T - 1, bool)), ShapeError, "reset does not fit"),
+        (
+            lambda: gz.bptt.unroll(CELLS["RNNCell"](), X, lengths=[6, 6, 6], reset=np.zeros((T, 2), bool)),
+            ShapeError,
+            "reset does not fit",
+        ),
+        (lambda: gz.bptt.unroll(gz.LSTM(F, H), X), ArgumentError, "gz.LSTM, of whole sequences"),
+        (lambda: gz.bptt.tbptt(gz.GRU(F, H), X, X, 1), ArgumentError, "use gz.RNNCell"),
+        (lambda: gz.bptt.unroll(None, X), ArgumentError, "no cell"),
         (lambda: gz.bptt.unroll(lambda x, h: (h, x, h), X, X[0]), ArgumentError, "neither its state nor"),
         (lambda: gz.bptt.unroll(lambda x, h: h.numpy(), X, X[0]), ArgumentError, "neither its state nor"),
         (lambda: gz.bptt.unroll(lambda x, s: (gz.tensor(x), gz.tensor(x)), X), ArgumentError, "pass the initial state"),
