@@ -147,6 +147,20 @@ def test_reset_starts_from_the_initial_state(kind: str) -> None:
                 np.testing.assert_allclose(states[begin:end, b], expected, rtol=1e-12)
 
 
+@every_cell
+def test_reset_and_lengths_together(kind: str) -> None:
+    state = state_for(kind, np.random.default_rng(1))
+    reset = np.zeros((T, B), bool)
+    reset[2, 0] = reset[5, 0] = reset[1, 2] = True
+    lengths = np.array([4, 6, 3])
+    both = gz.bptt.unroll(CELLS[kind](), X, state, lengths=lengths, reset=reset)
+    alone = gz.bptt.unroll(CELLS[kind](), X, state, reset=reset)
+    active = np.arange(T)[:, None] < lengths
+    for part, values in both.states.items():
+        np.testing.assert_array_equal(values[active], alone.states[part][active])
+        assert (values[~active] == 0).all()
+
+
 def test_reset_of_all_sequences_at_once() -> None:
     steps = np.array([False, False, True, False, False, True])
     one = gz.bptt.unroll(CELLS["GRUCell"](), X, reset=steps)
