@@ -38,6 +38,7 @@ from .zoo.operators import *
 from .zoo.pooling import *
 from .zoo.recurrent import *
 from .zoo.regularization import *
+from .zoo.resampling import *
 from .zoo.sequence import *
 from .zoo.transposed import *
 from .zoo.window import *
