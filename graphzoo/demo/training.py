@@ -132,6 +132,8 @@ def one_blas_thread() -> Iterator[bool]:
 def progress(steps: int, characters: int) -> Iterator[Callable[[float], None]]:
     """Shows progress on stderr: a bar on a terminal, plain lines elsewhere and where the variable CI is set.
 
+    A terminal that tells no width, as over some remote connections, gets lines, too: tqdm would draw nothing there.
+
     Args:
         steps: how many there will be.
         characters: how many are read in each.
@@ -139,7 +141,8 @@ def progress(steps: int, characters: int) -> Iterator[Callable[[float], None]]:
     Yields:
         A function to be called with the loss after each step.
     """
-    if not sys.stderr.isatty() or os.environ.get("CI"):
+    terminal = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    if not terminal or os.environ.get("CI"):
         yield plain_lines(steps, characters)
         return
     from tqdm import tqdm

@@ -57,7 +57,7 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: int | np.random.Generator | None = None
     ) -> None:
-        _check_sizes(self, in_features=in_features, out_features=out_features)
+        check_sizes(self, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         random, bound = generator(rng), 1 / math.sqrt(in_features)
@@ -146,7 +146,7 @@ class Bilinear(Module):
         *,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        _check_sizes(self, in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        check_sizes(self, in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features
@@ -256,7 +256,7 @@ class Embedding(Module):
         *,
         rng: int | np.random.Generator | None = None,
     ) -> None:
-        _check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_sizes(self, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(
                 "Embedding: padding_idx is outside the table",
@@ -354,10 +354,13 @@ def with_placeholders(node: Node, *values: np.ndarray | None) -> tuple[Any, ...]
     )
 
 
-def _check_sizes(module: Module, **sizes: int) -> None:
+def check_sizes(module: Module, **sizes: int) -> None:
+    """Refuse sizes that are no integers, or below 1."""
     for name, size in sizes.items():
-        if size < 1:
-            raise ArgumentError(f"{type(module).__name__}: {name} must be positive", got=size, expected="at least 1")
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise ArgumentError(
+                f"{type(module).__name__}: {name} must be positive", got=repr(size), expected="an integer ≥ 1"
+            )
 
 
 def _check_last_axis(module: Module, x: np.ndarray, features: int, argument: str) -> None:

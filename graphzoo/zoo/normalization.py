@@ -32,6 +32,7 @@ from ..state import Parameter
 from ..tape import Node, local
 from ..tensor import DEFAULT_DTYPE, Tensor
 from .group import reduced_axes
+from .linear import check_sizes
 
 __all__ = [
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
@@ -340,7 +341,7 @@ class GroupNorm(_Normalization):
     )
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        _check_sizes(self, num_groups=num_groups, num_channels=num_channels)
+        check_sizes(self, num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm: the channels must divide into groups of one size",
@@ -386,7 +387,7 @@ class _ChannelNorm(_Normalization):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        _check_sizes(self, num_features=num_features)
+        check_sizes(self, num_features=num_features)
         if momentum is not None and not 0 <= momentum <= 1:
             raise ArgumentError(
                 f"{type(self).__name__}: momentum is the share of the new value in a running statistic",
@@ -824,12 +825,6 @@ def _check_features(module: Module, x: np.ndarray, shape: tuple[int, ...]) -> in
             expected=f"(..., {', '.join(map(str, shape))}): trailing axes of normalized_shape",
         )
     return math.prod(shape)
-
-
-def _check_sizes(module: Module, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ArgumentError(f"{type(module).__name__}: {name} must be positive", got=size, expected="at least 1")
 
 
 def _checked_eps(module: Module, eps: float) -> float:

@@ -31,6 +31,7 @@ from ..tape import RELEASED, Node, Place, local, new_object, node_of, stand_in
 from ..tensor import Tensor, constant
 from .activation import relu
 from .elementwise import tanh
+from .linear import check_sizes
 
 __all__ = ["RNNCell", "SimpleRNN"]
 
@@ -184,15 +185,6 @@ class Cell(Module):
         x = inputs[hidden + 1 : hidden + 1 + self.input_size].T.reshape(node.inputs[0].shape)
         h = inputs[:hidden].T.reshape(node.inputs[1].shape)
         return x, h, *pack.unpacked()
-
-
-def check_sizes(module: Module, **sizes: int) -> None:
-    """Refuse sizes below 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ArgumentError(
-                f"{type(module).__name__}: {name} is impossible", got=repr(size), expected="an integer ≥ 1"
-            )
 
 
 def uniform_parameters(hidden_size: int, rng: int | np.random.Generator | None) -> Callable[..., Parameter]:

@@ -18,7 +18,8 @@ from ..tape import Place, Scope, local, time_step
 from ..tensor import Tensor, constant
 from .array import concatenate, expand_dims, reshape, scatter, split, squeeze, stack, swapaxes, take
 from .gated import GRUCell, LSTMCell, pair
-from .recurrent import Cell, RNNCell, check_sizes
+from .linear import check_sizes
+from .recurrent import Cell, RNNCell
 from .regularization import Dropout
 
 __all__ = ["GRU", "LSTM", "RNN"]

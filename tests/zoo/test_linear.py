@@ -406,3 +406,10 @@ def test_parameter_gradients_are_fresh_arrays() -> None:
     node = stand_in(module(gz.tensor(normal(1, 3))).node, (normal(1, 3), None))
     gradients = module.parameter_gradients(node, dy)
     assert not any(np.may_share_memory(gradient, dy) for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "2", None])
+def test_sizes_that_are_no_positive_integers_are_refused(size):
+    for make in (lambda: gz.Linear(3, size), lambda: gz.Bilinear(size, 2, 3), lambda: gz.Embedding(4, size)):
+        with pytest.raises(gz.ArgumentError, match=r"must be positive(.|\n)*an integer ≥ 1"):
+            make()

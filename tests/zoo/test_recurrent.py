@@ -473,15 +473,15 @@ def test_inputs_that_do_not_fit(kind: str) -> None:
 
 def test_arguments_that_are_impossible() -> None:
     for make in (gz.RNNCell, gz.LSTMCell, gz.GRUCell):
-        with pytest.raises(gz.ArgumentError, match=r"hidden_size is impossible"):
+        with pytest.raises(gz.ArgumentError, match=r"hidden_size must be positive"):
             make(3, 0)
-        with pytest.raises(gz.ArgumentError, match=r"input_size is impossible"):
+        with pytest.raises(gz.ArgumentError, match=r"input_size must be positive"):
             make(-1, 2)
     with pytest.raises(gz.ArgumentError, match=r"(?s)unknown nonlinearity.*'tanh' or 'relu'"):
         gz.RNNCell(3, 2, nonlinearity="sigmoid")
     with pytest.raises(gz.ArgumentError, match=r"(?s)unknown readout.*'new' or 'old'"):
         gz.SimpleRNN(3, 2, 1, readout="both")
-    with pytest.raises(gz.ArgumentError, match=r"output_size is impossible"):
+    with pytest.raises(gz.ArgumentError, match=r"output_size must be positive"):
         gz.SimpleRNN(3, 2, 0)
 
 

@@ -409,7 +409,7 @@ def test_what_does_not_fit(kind: str) -> None:
     if kind == "LSTM":
         with pytest.raises(gz.ShapeError, match=r"state of LSTM is a pair"):
             module(x, np.zeros((2, N, H), np.float32))
-    with pytest.raises(gz.ArgumentError, match=r"num_layers is impossible"):
+    with pytest.raises(gz.ArgumentError, match=r"num_layers must be positive"):
         MAKERS[kind](F, H, num_layers=0)
     with pytest.raises(gz.ArgumentError, match=r"(?s)Dropout.*from 0 to 1"):
         MAKERS[kind](F, H, dropout=1.5)
