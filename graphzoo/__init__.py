@@ -41,6 +41,7 @@ from .zoo.regularization import *
 from .zoo.resampling import *
 from .zoo.sequence import *
 from .zoo.transposed import *
+from .zoo.weight import *
 from .zoo.window import *
 
 if _typing.TYPE_CHECKING:

@@ -11,6 +11,7 @@ products with ones or with each other, which BLAS carries out several times fast
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +25,12 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     """Slices of `count` samples of `size` entries each, about BLOCK entries at a time."""
     step = max(1, BLOCK // max(size, 1))
     return (slice(start, start + step) for start in range(0, count, step))
+
+
+def scratch(x: np.ndarray) -> np.ndarray:
+    """Room for a block of x, to be used by one block after the other: fresh memory costs more than arithmetic."""
+    step = max(1, BLOCK // max(math.prod(x.shape[1:]), 1))
+    return np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
@@ -66,12 +73,15 @@ def row_gradients(
     count, groups, length = x.shape
     dx = np.empty(x.shape, x.dtype) if need_x else None
     dweight = np.zeros((groups, 1, length), x.dtype) if need_weight else None
+    distances, products = scratch(x), scratch(x)
     for part in blocks(count, groups * length):
         d, rows, r = dy[part], x[part], scale[part]
+        room = distances[: len(d)]
         if mean is not None:
-            rows = rows - mean[part]
+            rows = np.subtract(rows, mean[part], out=room)
         if dweight is not None:  # Σ over the samples: for each group one row of factors times a matrix
-            dweight += np.matmul(r.transpose(1, 2, 0), (d * rows).transpose(1, 0, 2))
+            product = np.multiply(d, rows, out=products[: len(d)])
+            dweight += np.matmul(r.transpose(1, 2, 0), product.transpose(1, 0, 2))
         if dx is None:
             continue
         out = dx[part]
@@ -80,10 +90,8 @@ def row_gradients(
         else:
             np.multiply(d, weight, out=out)
         along = np.vecdot(out, rows)[..., None] * (r * r / length)
-        if mean is None:
-            rows = rows * along
-        else:
-            rows *= along
+        rows = np.multiply(rows, along, out=room)
+        if mean is not None:
             rows += out.dot(np.full(length, 1 / length, x.dtype))[..., None]
         out -= rows
         out *= r
@@ -147,9 +155,10 @@ def channel_products_with_distances(dy: np.ndarray, x: np.ndarray, mean: np.ndar
     """Σ dy · (x - mean) for each channel."""
     count, channels, size = x.shape
     products = np.zeros(channels, x.dtype)
-    offset = spread(mean, size)
+    offset, room = spread(mean, size), scratch(x)
     for part in blocks(count, channels * size):
-        products += channel_products(dy[part], x[part] - offset)
+        rows = np.subtract(x[part], offset, out=room[: len(x[part])])
+        products += channel_products(dy[part], rows)
     return products
 
 
@@ -160,8 +169,9 @@ def through_channels(
     count, channels, size = x.shape
     dx = np.empty(x.shape, x.dtype)
     mean, factor, along, level = (spread(values, size) for values in (mean, factor, along, level))
+    room = scratch(x)
     for part in blocks(count, channels * size):
-        rows = x[part] - mean
+        rows = np.subtract(x[part], mean, out=room[: len(x[part])])
         rows *= along
         rows += level
         np.multiply(dy[part], factor, out=dx[part])
