@@ -222,18 +222,21 @@ def _flat_grids(
     """Some images at a time: which, and their planes on the flat grid as (planes, groups, channels, positions)."""
     images, channels = min(len(x), max(1, POSITIONS // grid.total)), x.shape[1] // groups
     source = np.zeros((len(planes), groups, channels, images * grid.total + 2 * grid.margin), dtype)
+    plane_bytes, *outer, step = source.strides
+    order = (1, 2, 0, *range(3, 3 + len(grid.steps)))
     for first in range(0, len(x), max(images, 1)):
         some = x[first : first + images]
-        for flat, plane in zip(source, planes, strict=True):
+        for number, plane in enumerate(planes):
             where: Any = (..., *plane.where)
             data = some[where].reshape(len(some), groups, channels, *plane.size)
-            *outer, step = flat.strides
-            inside = np.lib.stride_tricks.as_strided(
-                flat[..., grid.margin :],
+            inside = np.ndarray(
                 (groups, channels, len(some), *plane.size),
+                dtype,
+                source,
+                number * plane_bytes + grid.margin * step,
                 (*outer, grid.total * step, *[n * step for n in grid.steps]),
             )
-            inside[...] = np.moveaxis(data, 0, 2)
+            inside[...] = data.transpose(order)
         yield slice(first, first + len(some)), source[..., : len(some) * grid.total + 2 * grid.margin]
 
 
@@ -277,10 +280,9 @@ def _multiply(
     flat = np.empty((groups, rows, images * grid.total), target.dtype)
     for some, positions, columns in _columns(source, taps, grid.margin, grid.length(images, size)):
         np.matmul(matrix[some], columns, out=flat[some, :, positions])
-    there = flat.reshape(groups * rows, images, grid.total)[..., : grid.length(1, size)]
-    entries = np.lib.stride_tricks.as_strided(
-        there, (*there.shape[:2], *size), (*there.strides[:2], *[n * flat.itemsize for n in grid.steps])
-    ).swapaxes(0, 1)
+    step = flat.itemsize
+    strides = (grid.total * step, flat.strides[1], *[n * step for n in grid.steps])
+    entries = np.ndarray(target.shape, flat.dtype, flat, 0, strides)
     if bias is None:
         target[...] = entries
     else:

@@ -83,12 +83,12 @@ class Convolutional(Module):
             )
         self.padding_mode = padding_mode
         self.padding = padding if isinstance(padding, str) else self._per_axis("padding", padding, least=0)
-        self._borders = self._widths()
 
     def _per_axis(self, name: str, value: Any, least: int = 1) -> Sizes:
         return per_axis(f"{type(self).__name__}: {name}", value, self.axes, least)
 
-    def _widths(self) -> Borders:
+    @property
+    def _borders(self) -> Borders:
         """How many entries are put before and behind each axis."""
         if self.padding == "valid":
             return ((0, 0),) * self.axes
