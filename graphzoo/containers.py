@@ -47,8 +47,13 @@ class Sequential(_Container):
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
-        for label, module in enumerate(modules):
-            self._put(str(label), module)
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns the chain."""
+        self._put(str(len(self)), module)
+        return self
 
     def forward(self, x: Any) -> Any:
         for module in self._items.values():

@@ -101,6 +101,8 @@ class State:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Write the values of a `state_dict` into this module; values are cast to the module's dtypes.
 
+        Takes PyTorch's tensors, too; a GRU that is given some becomes PyTorch's variant (``reset_after=True``).
+
         Raises:
             StateError: one message with every missing, unexpected and misshapen key; nothing is changed then.
             ArgumentError: what was given is no dictionary.
@@ -134,6 +136,15 @@ class State:
                 value.mark_written("load_state_dict()")
             else:
                 module._set_buffer(key, array)
+        for owner in dict.fromkeys(own[name][0] for name, value in state.items() if _is_torch(value)):
+            owner.loaded_from_torch()
+
+    def loaded_from_torch(self) -> None:
+        """Called when values were PyTorch's tensors: a module whose own variant differs turns into PyTorch's."""
+        for key, value in vars(self).items():
+            for _, item in opened(key, value):
+                if isinstance(item, State):
+                    item.loaded_from_torch()
 
     def _set_buffer(self, key: str, array: np.ndarray) -> None:
         object.__setattr__(self, key, array)
@@ -180,14 +191,18 @@ def opened(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
+def _is_torch(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
 def _values(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value
 
 
 def _nearest(name: str, shape: tuple[int, ...], among: Mapping[str, tuple[int, ...]]) -> str:
     """The most similar of the other names, one of the same shape before all others."""
-    alike = [other for other in among if among[other] == shape]
     import difflib
 
+    alike = [other for other in among if among[other] == shape]
     match = difflib.get_close_matches(name, alike, n=1) or difflib.get_close_matches(name, among, n=1)
     return f"  (did you mean {match[0]!r}?)" if match else ""

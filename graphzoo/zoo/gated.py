@@ -254,6 +254,9 @@ class GRUCell(Cell):
         super().__init__(input_size, hidden_size, bias, rng=rng)
         self.reset_after = reset_after
 
+    def loaded_from_torch(self) -> None:
+        self.reset_after = True
+
     def extra_repr(self) -> str:
         return super().extra_repr() + (", reset_after=True" if self.reset_after else "")
 

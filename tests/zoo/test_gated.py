@@ -223,3 +223,20 @@ def test_gru_state_stays_between_its_own_and_the_candidates(reset_after: bool, b
     new = cell(1e3 * normal(batch, F, seed=seed + 1, dtype=np.float32), h).data
     assert (new <= np.maximum(h, 1) + 1e-6).all()
     assert (new >= np.minimum(h, -1) - 1e-6).all()
+
+
+def test_torchs_tensors_select_torchs_variant() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.GRU(3, 4, num_layers=2), gz.GRU(3, 4, num_layers=2, rng=0)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
+    ours.load_state_dict(theirs.state_dict())
+    expected = theirs(torch.from_numpy(x))[0].detach().numpy()
+    np.testing.assert_allclose(ours(x)[0].numpy(), expected, atol=1e-6)
+    cell, own = torch.nn.GRUCell(3, 4), gz.GRUCell(3, 4, rng=0)
+    own.load_state_dict(cell.state_dict())
+    expected = cell(torch.from_numpy(x[0])).detach().numpy()
+    np.testing.assert_allclose(own(x[0]).numpy(), expected, atol=1e-6)
+    own = gz.GRUCell(3, 4, rng=0)
+    own.load_state_dict(own.state_dict())
+    assert not own.reset_after
