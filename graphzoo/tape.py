@@ -16,6 +16,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -329,7 +330,7 @@ class scope(_Placed):
 
     def __init__(self, name: str, kind: str = "") -> None:
         super().__init__()
-        self._scope = Scope(name, kind)
+        self._scope = Scope(str(name), kind)
 
     def _place(self, around: Place) -> Place:
         return Place((*around.scope, self._scope), around.t)
@@ -347,7 +348,7 @@ class time_step(_Placed):
 
     def __init__(self, t: int) -> None:
         super().__init__()
-        self._t = t
+        self._t = index(t)  # refuses what is no integer
 
     def _place(self, around: Place) -> Place:
         return Place(around.scope, self._t)

@@ -314,3 +314,10 @@ def test_inner_watchers_tell_the_outer_ones() -> None:
             two.random()
     assert outer == {one: states[0], two: states[1]}
     assert inner[one] != states[0]
+
+
+def test_time_steps_are_integers() -> None:
+    with gz.time_step(np.int64(3)):
+        assert (gz.tensor([1.0], requires_grad=True) * 2).node.t == 3
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        gz.time_step(1.5)
