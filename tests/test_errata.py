@@ -82,7 +82,7 @@ def test_simple_rnn_reads_out_the_state_and_not_the_input() -> None:
 
 def test_the_zoos_simple_rnn_has_the_right_gradients() -> None:
     net = Simple()
-    cell = gz.SimpleRNN(F, H, O, bias=False, readout="old", rng=0).astype(np.float64)
+    cell = gz.SimpleRNNCell(F, H, O, bias=False, readout="old", rng=0).astype(np.float64)
     cell.weight_hh.data, cell.weight_ih.data, cell.weight_ho.data = net.w, net.u, net.v
     h, total = gz.tensor(net.h0), gz.tensor(0.0, np.float64)
     for t in range(T + 1):  # the last step only reads out: its input reaches nothing

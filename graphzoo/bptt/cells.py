@@ -16,7 +16,7 @@ from ..errors import ArgumentError, UnsupportedError, describe
 from ..module import Module
 from ..tensor import Tensor, as_array, constant
 from ..zoo.gated import LSTMCell
-from ..zoo.recurrent import Cell, SimpleRNN
+from ..zoo.recurrent import Cell, SimpleRNNCell
 from ..zoo.sequence import Layers
 
 Parts = dict[str, Tensor]
@@ -139,9 +139,9 @@ class Stepper:
         )
 
     def read_out(self, output: Any, before: Parts, after: Parts) -> Any:
-        """The output of a step. `SimpleRNN` reads its state out inside its node; here this is made anew from the state,
-        so that the graph shows it."""
-        if not isinstance(self.cell, SimpleRNN):
+        """The output of a step. `SimpleRNNCell` reads its state out inside its node; here this is made anew from the
+        state, so that the graph shows it."""
+        if not isinstance(self.cell, SimpleRNNCell):
             return output
         return (after if self.cell.readout == "new" else before)["h"] @ self.cell.weight_ho.T
 

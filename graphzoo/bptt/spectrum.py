@@ -11,7 +11,7 @@ from ..backward import drain, sweep
 from ..errors import ArgumentError
 from ..tensor import Tensor
 from ..zoo.gated import GRUCell, LSTMCell
-from ..zoo.recurrent import RNNCell, SimpleRNN
+from ..zoo.recurrent import RNNCell, SimpleRNNCell
 from .gradients import progress
 from .results import Arrays, Result, over_batch
 from .run import Run, Step
@@ -227,7 +227,7 @@ def last_step(run: Run, end: int | None) -> int:
 
 def bound(run: Run, last: int) -> np.ndarray | None:
     """lag · log(γ ‖W_hh‖₂) for cells h' = φ(W_hh h + …) with |φ′| ≤ γ = 1."""
-    if not isinstance(run.cell, (RNNCell, SimpleRNN)):
+    if not isinstance(run.cell, (RNNCell, SimpleRNNCell)):
         return None
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.linalg.norm(run.cell.weight_hh.data, 2)) * np.arange(last + 2))

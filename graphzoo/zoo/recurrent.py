@@ -33,14 +33,15 @@ from .activation import relu
 from .elementwise import tanh
 from .linear import check_sizes
 
-__all__ = ["RNNCell", "SimpleRNN"]
+__all__ = ["RNNCell", "SimpleRNNCell"]
 
 
 class Cell(Module):
     """Base of the recurrent cells: parameters, carried state and time step, checks, and the shared parameter pass.
 
     A subclass names its kind of pack and computes the gradient at its pre-activations (`delta_of`). Every node saves
-    the joined inputs [h; 1; x] first and the pack last.
+    the joined inputs [h; 1; x] first and the pack last. A step gives its output of output_size features first and the
+    carried state last; they are the same h unless the cell has a read-out.
     """
 
     parameter_names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -62,6 +63,7 @@ class Cell(Module):
         check_sizes(self, input_size=input_size, hidden_size=hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
+        self.output_size = hidden_size
         height = self.gates * hidden_size
         draw = uniform_parameters(hidden_size, rng)
         self.weight_ih = draw(height, input_size)
@@ -70,7 +72,12 @@ class Cell(Module):
         self.bias_hh = draw(height) if bias else None
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias_ih is not None else ", bias=False")
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.has_bias else ", bias=False")
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether any bias is there."""
+        return any(getattr(self, name) is not None for name in self.parameter_names if name.startswith("bias"))
 
     def __call__(self, x: Any, state: Any = None) -> Any:
         x = lift(x, self)
@@ -134,7 +141,7 @@ class Cell(Module):
                 f"{type(self).__name__} got an input that does not fit",
                 got=describe(x),
                 expected=f"(batch, {self.input_size}) or ({self.input_size},), as input_size={self.input_size}",
-                todo="pass one time step at a time; whole sequences are for gz.RNN, gz.LSTM and gz.GRU",
+                todo="pass one time step at a time; whole sequences are for gz.RNN, gz.SimpleRNN, gz.LSTM and gz.GRU",
             )
         if h.shape != (*x.shape[:-1], self.hidden_size):
             raise ShapeError(
@@ -290,7 +297,7 @@ class RNNCell(Cell):
         return activate(affine(x, weight_ih, bias_ih) + affine(h, weight_hh, bias_hh))
 
 
-class SimpleRNN(Cell):
+class SimpleRNNCell(Cell):
     r"""The zoo document's recurrent network: h' = tanh(W h + U x + b) with the read-out o = V h'.
 
     Args:
@@ -315,7 +322,7 @@ class SimpleRNN(Cell):
     the matrices produce) and errata 2 (dL/dV sums the state that was read out, not x_t).
 
     >>> import numpy as np, graphzoo as gz
-    >>> cell = gz.SimpleRNN(3, 4, 2, rng=0)
+    >>> cell = gz.SimpleRNNCell(3, 4, 2, rng=0)
     >>> o, h = cell(np.ones((5, 3), np.float32))
     >>> o, h = cell(np.ones((5, 3), np.float32), h)
     >>> o.shape, h.shape
@@ -348,7 +355,7 @@ class SimpleRNN(Cell):
     ) -> None:
         check_sizes(self, input_size=input_size, hidden_size=hidden_size, output_size=output_size)
         if readout not in ("new", "old"):
-            raise ArgumentError("SimpleRNN: unknown readout", got=repr(readout), expected="'new' or 'old'")
+            raise ArgumentError("SimpleRNNCell: unknown readout", got=repr(readout), expected="'new' or 'old'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.output_size = output_size
@@ -361,7 +368,7 @@ class SimpleRNN(Cell):
 
     def extra_repr(self) -> str:
         extra = f"{self.input_size}, {self.hidden_size}, {self.output_size}"
-        extra += "" if self.bias is not None else ", bias=False"
+        extra += "" if self.has_bias else ", bias=False"
         return extra + ("" if self.readout == "new" else ", readout='old'")
 
     def forward(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias: Any, weight_ho: Any) -> Any:

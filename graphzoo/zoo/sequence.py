@@ -19,10 +19,10 @@ from ..tensor import Tensor, constant
 from .array import concatenate, expand_dims, reshape, scatter, split, squeeze, stack, swapaxes, take
 from .gated import GRUCell, LSTMCell, pair
 from .linear import check_sizes
-from .recurrent import Cell, RNNCell
+from .recurrent import Cell, RNNCell, SimpleRNNCell
 from .regularization import Dropout
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
 
 class Schedule(NamedTuple):
@@ -49,7 +49,7 @@ class Schedule(NamedTuple):
 
 
 class Layers(Module):
-    """Base of RNN, LSTM and GRU: parameters under PyTorch's names, and the unrolling."""
+    """Base of RNN, SimpleRNN, LSTM and GRU: parameters under PyTorch's names, and the unrolling."""
 
     cell: ClassVar[type[Cell]]
 
@@ -76,17 +76,21 @@ class Layers(Module):
         rng = generator(rng)
         self.drop = Dropout(dropout, rng)
         self.directions = ("", "_reverse") if bidirectional else ("",)
-        self.cells = {
-            f"l{layer}{direction}": self.cell(
-                hidden_size * len(self.directions) if layer else input_size, hidden_size, bias, rng=rng, **options
-            )
-            for layer in range(num_layers)
-            for direction in self.directions
-        }
+        self.cells: dict[str, Cell] = {}
+        for layer in range(num_layers):
+            features = self.output_features if layer else input_size
+            for direction in self.directions:
+                cell = self.cell(features, hidden_size, bias=bias, rng=rng, **options)
+                self.cells[f"l{layer}{direction}"] = cell
         for label, cell in self.cells.items():
             object.__setattr__(cell, "name", label)
             for parameter in cell.parameters():
                 parameter.name = f"{parameter.name}_{label}"
+
+    @property
+    def output_features(self) -> int:
+        """Number of features of a layer's output: those of its directions side by side."""
+        return self.cells["l0"].output_size * len(self.directions)
 
     def children(self) -> Iterator[tuple[str, Any]]:
         """As any module's, but the cells' parameters go by the names that PyTorch has for them (weight_ih_l0, …)."""
@@ -120,7 +124,7 @@ class Layers(Module):
     def extra_repr(self) -> str:
         extra = f"{self.input_size}, {self.hidden_size}"
         extra += f", num_layers={self.num_layers}" if self.num_layers > 1 else ""
-        extra += "" if next(iter(self.cells.values())).bias_ih is not None else ", bias=False"
+        extra += "" if self.cells["l0"].has_bias else ", bias=False"
         extra += ", batch_first=True" if self.batch_first else ""
         extra += f", dropout={self.drop.p}" if self.drop.p else ""
         extra += ", bidirectional=True" if self.bidirectional else ""
@@ -191,7 +195,7 @@ class Layers(Module):
         """The outputs of all steps in one tensor; with a schedule into zeros of this shape."""
         if schedule is None:
             return side_by_side([stack(steps, axis=time_axis) for steps in outputs])
-        zeros = constant(np.zeros((*shape, self.hidden_size * len(self.directions)), self.cells["l0"].weight_hh.dtype))
+        zeros = constant(np.zeros((*shape, self.output_features), self.cells["l0"].weight_hh.dtype))
         if not schedule.active:
             return zeros
         flat = side_by_side([concatenate(steps) for steps in outputs])
@@ -240,7 +244,7 @@ class Run:
     """One layer in one direction over all steps.
 
     Attributes:
-        outputs: h of each step, in order of time, with the rows of the sequences that take part in it.
+        outputs: h (or the read-out) of each step, in order of time, with the rows of the sequences that take part.
         state: h (and c) after each sequence's last step in this direction, in the schedule's order.
     """
 
@@ -297,12 +301,13 @@ class Run:
 
     def _step(self, t: int, x: Tensor) -> None:
         if self.recording:
-            state = record(self.cell, (x, *self.state), Place(self.scope, t))
-            self.state = list(state) if isinstance(state, tuple) else [state]
+            result = record(self.cell, (x, *self.state), Place(self.scope, t))
+            found = list(result) if isinstance(result, tuple) else [result]
         else:
             arrays, self.pack = self.cell.unrecorded(x.data, *[item.data for item in self.state], pack=self.pack)
-            self.state = [constant(array) for array in (arrays if isinstance(arrays, tuple) else (arrays,))]
-        self.outputs[t] = self.state[0]
+            found = [constant(array) for array in (arrays if isinstance(arrays, tuple) else (arrays,))]
+        self.outputs[t] = found[0]
+        self.state = found[-len(self.state) :]  # all of it, unless a read-out stands before
 
 
 def side_by_side(directions: Sequence[Tensor]) -> Tensor:
@@ -413,6 +418,55 @@ class RNN(Layers):
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng=rng,
             nonlinearity=nonlinearity,
+        )  # fmt: skip
+
+
+class SimpleRNN(Layers):
+    r"""Layers of the zoo document's recurrent network over whole sequences; each step is a `SimpleRNNCell`.
+
+    Arguments, shapes and errors are those of `RNN` (without nonlinearity) but for the read-outs o, which are what comes
+    out and what the next layer reads:
+
+    Args:
+        output_size: number of features O of each layer's read-out, in each direction.
+        readout: ``"new"`` reads each step's new state, o = V h'; ``"old"`` the state before the step, o = V h, as the
+            document prints it. Each direction's step before is meant, so that the first o reads h_0.
+
+    Called as ``output, h_n = rnn(x, h_0=None, lengths=None)``. Shapes:
+        h_0, h_n: (num_layers · D, N, H), as in `RNN`: the states, not the read-outs.
+        output: (T, N, D · O) with the order of axes of x: the read-outs of the last layer; zero on padding.
+
+    Parameters, for each layer k: weight_ih_l{k} (H, F; above the first layer H, D · O), the document's U;
+    weight_hh_l{k} (H, H), its W; bias_l{k} (H,); weight_ho_l{k} (O, H), its V; and the same with _reverse at the end.
+
+    Source: `SimpleRNNCell`; the arrangement is that of PyTorch's RNN.
+
+    >>> import numpy as np, graphzoo as gz
+    >>> rnn = gz.SimpleRNN(3, 4, 2, num_layers=2, bidirectional=True, rng=0)
+    >>> output, h_n = rnn(np.ones((5, 6, 3), np.float32))
+    >>> output.shape, h_n.shape
+    ((5, 6, 4), (4, 6, 4))
+    """
+
+    cell = SimpleRNNCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        readout: str = "new",
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng=rng,
+            output_size=output_size, readout=readout,
         )  # fmt: skip
 
 

@@ -43,8 +43,8 @@ class Decay(gz.Module):
 CELLS: dict[str, Any] = {
     "RNNCell": lambda: gz.RNNCell(F, H, rng=1),
     "RNNCell relu": lambda: gz.RNNCell(F, H, nonlinearity="relu", rng=1),
-    "SimpleRNN": lambda: gz.SimpleRNN(F, H, 2, rng=1),
-    "SimpleRNN old": lambda: gz.SimpleRNN(F, H, 2, readout="old", rng=1),
+    "SimpleRNNCell": lambda: gz.SimpleRNNCell(F, H, 2, rng=1),
+    "SimpleRNNCell old": lambda: gz.SimpleRNNCell(F, H, 2, readout="old", rng=1),
     "LSTMCell": lambda: gz.LSTMCell(F, H, rng=1),
     "GRUCell": lambda: gz.GRUCell(F, H, rng=1),
     "GRUCell reset_after": lambda: gz.GRUCell(F, H, reset_after=True, rng=1),

@@ -56,8 +56,8 @@ def bumped_loss(kind: str, state: Any, where: tuple[Any, ...], read: float, carr
                 bump[place] = carry
                 carried = bumped(kind, cell, before, made, part, bump)
             output = shown[0]
-            if kind.startswith("SimpleRNN"):
-                output = (shown if kind == "SimpleRNN" else shown_before)[0] @ cell.weight_ho.data.T
+            if kind.startswith("SimpleRNNCell"):
+                output = (shown if kind == "SimpleRNNCell" else shown_before)[0] @ cell.weight_ho.data.T
             if kind == "Stacked":
                 output = shown[2] @ cell.readout.weight.data.T + cell.readout.bias.data
             for k, values in enumerate(shown):

@@ -22,7 +22,7 @@ every_cell = pytest.mark.parametrize("kind", CELLS)
 
 
 def read_out(kind: str) -> Any:
-    return None if kind.startswith(("SimpleRNN", "Stacked")) else gz.Linear(H, 2, rng=7).astype(np.float64)
+    return None if kind.startswith(("SimpleRNNCell", "Stacked")) else gz.Linear(H, 2, rng=7).astype(np.float64)
 
 
 def squared_error(output: Any, target: Any) -> Any:

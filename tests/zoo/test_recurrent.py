@@ -1,4 +1,4 @@
-"""The recurrent cells: what all four have in common, and Elman's network.
+"""The recurrent cells: what they all have in common, and Elman's network.
 
 Expected values come from central differences (gz.check, float64), from PyTorch, from `expand`, and from closed forms.
 """
@@ -19,8 +19,8 @@ F, H, N = 5, 3, 4  # features, hidden size, batch: all different, so that no tra
 CELLS = {
     "RNNCell": lambda **options: gz.RNNCell(F, H, **options),
     "RNNCell relu": lambda **options: gz.RNNCell(F, H, nonlinearity="relu", **options),
-    "SimpleRNN": lambda **options: gz.SimpleRNN(F, H, 2, **options),
-    "SimpleRNN old": lambda **options: gz.SimpleRNN(F, H, 2, readout="old", **options),
+    "SimpleRNNCell": lambda **options: gz.SimpleRNNCell(F, H, 2, **options),
+    "SimpleRNNCell old": lambda **options: gz.SimpleRNNCell(F, H, 2, readout="old", **options),
     "LSTMCell": lambda **options: gz.LSTMCell(F, H, **options),
     "GRUCell": lambda **options: gz.GRUCell(F, H, **options),
     "GRUCell reset_after": lambda **options: gz.GRUCell(F, H, reset_after=True, **options),
@@ -49,7 +49,7 @@ def step(cell: Any, x: Any, *state: Any) -> tuple[gz.Tensor, ...]:
 
 def carried(cell: Any, outputs: tuple[gz.Tensor, ...]) -> tuple[gz.Tensor, ...]:
     """What of a step's outputs the next step takes."""
-    return outputs[1:] if isinstance(cell, gz.SimpleRNN) else outputs
+    return outputs[1:] if isinstance(cell, gz.SimpleRNNCell) else outputs
 
 
 def states(cell: Any, *shape: int) -> list[np.ndarray]:
@@ -187,7 +187,7 @@ def test_backward_twice_through_a_retained_graph(kind: str) -> None:
 def test_one_bias_of_two(kind: str, left: str) -> None:
     """Any bias may be set to None; the other one still counts, for itself and for derivatives of derivatives."""
     cell, zeroed = cell_of(kind), cell_of(kind)
-    if isinstance(cell, gz.SimpleRNN):
+    if isinstance(cell, gz.SimpleRNNCell):
         left = "bias"
     setattr(cell, left, None)
     getattr(zeroed, left).data = np.zeros(getattr(zeroed, left).shape)
@@ -357,7 +357,7 @@ def test_parity_with_torch(kind: str, dtype: Any) -> None:
 
 def test_simple_rnn_is_what_the_document_says() -> None:
     for readout in ("new", "old"):
-        cell = gz.SimpleRNN(F, H, 2, bias=False, readout=readout, rng=0).astype(np.float64)
+        cell = gz.SimpleRNNCell(F, H, 2, bias=False, readout=readout, rng=0).astype(np.float64)
         x, h = normal(N, F), normal(N, H, seed=1)
         o, new = cell(x, h)
         w, u, v = cell.weight_hh.data, cell.weight_ih.data, cell.weight_ho.data
@@ -370,7 +370,7 @@ def test_simple_rnn_is_what_the_document_says() -> None:
 def test_errata_1_and_2_simple_rnn_parameter_pass(readout: str) -> None:
     """The sums as printed are not the gradient; with the right time step, and h in dL/dV, they are."""
     steps = 4
-    cell = gz.SimpleRNN(H, H, H, readout=readout, rng=0).astype(np.float64)  # square: all that is printed conforms
+    cell = gz.SimpleRNNCell(H, H, H, readout=readout, rng=0).astype(np.float64)  # square: all that is printed conforms
     xs, do = normal(steps, H), normal(steps, H, seed=1)
     hs: list[gz.Tensor] = [gz.tensor(normal(H, seed=2), requires_grad=True)]
     loss: Any = 0
@@ -403,7 +403,7 @@ def test_errata_1_and_2_simple_rnn_parameter_pass(readout: str) -> None:
 @pytest.mark.parametrize("only", [0, 1])
 @pytest.mark.parametrize("readout", ["new", "old"])
 def test_simple_rnn_with_a_gradient_at_one_output(only: int, readout: str) -> None:
-    cell = gz.SimpleRNN(F, H, 2, readout=readout, rng=0)
+    cell = gz.SimpleRNNCell(F, H, 2, readout=readout, rng=0)
     gz.check(Only(cell, only), (normal(N, F), normal(N, H, seed=1)))
 
 
@@ -480,9 +480,9 @@ def test_arguments_that_are_impossible() -> None:
     with pytest.raises(gz.ArgumentError, match=r"(?s)unknown nonlinearity.*'tanh' or 'relu'"):
         gz.RNNCell(3, 2, nonlinearity="sigmoid")
     with pytest.raises(gz.ArgumentError, match=r"(?s)unknown readout.*'new' or 'old'"):
-        gz.SimpleRNN(3, 2, 1, readout="both")
+        gz.SimpleRNNCell(3, 2, 1, readout="both")
     with pytest.raises(gz.ArgumentError, match=r"output_size must be positive"):
-        gz.SimpleRNN(3, 2, 0)
+        gz.SimpleRNNCell(3, 2, 0)
 
 
 def test_seeds_and_reprs() -> None:
@@ -491,5 +491,5 @@ def test_seeds_and_reprs() -> None:
     assert not np.array_equal(one.weight_ih.data, other.weight_ih.data)
     assert np.abs(one.weight_hh.data).max() <= 0.5
     assert repr(gz.RNNCell(3, 4, bias=False, nonlinearity="relu")) == "RNNCell(3, 4, bias=False, nonlinearity='relu')"
-    assert repr(gz.SimpleRNN(3, 4, 2, readout="old")) == "SimpleRNN(3, 4, 2, readout='old')"
+    assert repr(gz.SimpleRNNCell(3, 4, 2, readout="old")) == "SimpleRNNCell(3, 4, 2, readout='old')"
     assert repr(gz.GRUCell(3, 4, reset_after=True)) == "GRUCell(3, 4, reset_after=True)"

@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU over whole sequences, against loops over their cells, PyTorch, and central differences."""
+"""Whole sequences through RNN, SimpleRNN, LSTM and GRU, against loops over cells, PyTorch, and central differences."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from hypothesis import strategies as st
 
 import graphzoo as gz
 
-F, H, N, T = 5, 3, 4, 6
+F, H, O, N, T = 5, 3, 2, 4, 6  # O: features of SimpleRNN's read-out
 LENGTHS = [4, 6, 1, 4]  # a tie, a shortest, one without padding, and not in order
 
-MAKERS: dict[str, Any] = {"RNN": gz.RNN, "LSTM": gz.LSTM, "GRU": gz.GRU}
+MAKERS: dict[str, Any] = {
+    "RNN": gz.RNN,
+    "SimpleRNN": lambda *sizes, **options: gz.SimpleRNN(*sizes, O, **options),
+    "SimpleRNN old": lambda *sizes, **options: gz.SimpleRNN(*sizes, O, readout="old", **options),
+    "LSTM": gz.LSTM,
+    "GRU": gz.GRU,
+}
+CELLS: dict[str, Any] = {
+    "RNN": lambda: gz.RNNCell(F, H),
+    "SimpleRNN": lambda: gz.SimpleRNNCell(F, H, O),
+    "SimpleRNN old": lambda: gz.SimpleRNNCell(F, H, O, readout="old"),
+    "LSTM": lambda: gz.LSTMCell(F, H),
+    "GRU": lambda: gz.GRUCell(F, H),
+}
 ARRANGEMENTS = {
     "plain": {},
     "layers": {"num_layers": 3},
@@ -24,6 +37,7 @@ ARRANGEMENTS = {
 }
 
 every_kind = pytest.mark.parametrize("kind", MAKERS)
+every_torch_kind = pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 every_arrangement = pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 
 
@@ -78,23 +92,25 @@ def test_gradients(kind: str, arrangement: str, lengths: Any) -> None:
 @every_kind
 def test_one_layer_is_a_loop_over_its_cell(kind: str) -> None:
     module = make(kind)
-    cell = {"RNN": gz.RNNCell, "LSTM": gz.LSTMCell, "GRU": gz.GRUCell}[kind](F, H).astype(np.float64)
+    cell = CELLS[kind]().astype(np.float64)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in module.state_dict().items()})
     x, state = normal(T, N, F), None
-    hs = []
+    outs = []
     for step in x:
-        state = cell(step, state)
-        hs.append(state[0] if kind == "LSTM" else state)
+        found = cell(step, state)
+        out, state = found if isinstance(module, gz.SimpleRNN) else (found[0] if kind == "LSTM" else found, found)
+        outs.append(out)
     output, *last = run(module, x)
-    np.testing.assert_array_equal(output.data, np.stack([h.data for h in hs]))
-    np.testing.assert_array_equal(last[0].data[0], hs[-1].data)
+    np.testing.assert_array_equal(output.data, np.stack([out.data for out in outs]))
+    for got, own in zip(last, state if kind == "LSTM" else [state], strict=True):
+        np.testing.assert_array_equal(got.data[0], own.data)
     weighted([output]).backward()
-    weighted([gz.stack(hs)]).backward()
+    weighted([gz.stack(outs)]).backward()
     for name, parameter in cell.named_parameters():
         np.testing.assert_allclose(getattr(module, f"{name}_l0").grad, parameter.grad, rtol=1e-12)
 
 
-@every_kind
+@every_torch_kind
 @every_arrangement
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
@@ -144,6 +160,98 @@ def test_one_sequence_without_a_batch(kind: str) -> None:
         for axis, one, many in zip((0 if module.batch_first else 1, 1, 1), alone, batch, strict=False):
             np.testing.assert_array_equal(one.data, np.take(many.data, 0, axis))
     gz.check(Flat(make(kind)), (normal(3, F), *[s[:, 0] for s in initial(make(kind), 1)]))
+
+
+@pytest.mark.parametrize("arrangement", ["plain", "layers", "bidirectional", "both"])
+@pytest.mark.parametrize("readout", ["new", "old"])
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
+def test_simple_rnn_is_layers_of_loops_with_read_outs(arrangement: str, readout: str, lengths: Any) -> None:
+    """One sequence, layer and direction at a time, each a loop over a cell that knows nothing of batches."""
+    module = gz.SimpleRNN(F, H, O, readout=readout, rng=0, **ARRANGEMENTS[arrangement]).astype(np.float64)
+    x, h_0 = (gz.tensor(a, requires_grad=True) for a in (normal(T, N, F), *initial(module)))
+    output, h_n = module(x, h_0, lengths)
+    weights = [np.random.default_rng(5).normal(size=item.shape) for item in (output, h_n)]
+    ((output * weights[0]).sum() + (h_n * weights[1]).sum()).backward()
+    found = [x.grad, h_0.grad, *[p.grad.copy() for p in module.parameters()]]
+
+    module.zero_grad()
+    y, g_0 = (gz.tensor(a.data, requires_grad=True) for a in (x, h_0))
+    loss: Any = 0.0
+    for n, length in enumerate(lengths or [T] * N):
+        outs = [y[t, n] for t in range(length)]
+        for layer in range(module.num_layers):
+            sides = []
+            for direction in module.directions:
+                index = layer * len(module.directions) + len(sides)
+                side, h = list(outs), g_0[index, n]
+                for t in reversed(range(length)) if direction else range(length):
+                    side[t], h = module.cells[f"l{layer}{direction}"](outs[t], h)
+                sides.append(side)
+                np.testing.assert_allclose(h_n.data[index, n], h.data, rtol=1e-10, atol=1e-13)
+                loss = loss + (h * weights[1][index, n]).sum()
+            outs = [gz.concatenate(step) for step in zip(*sides, strict=True)]
+        for t, out in enumerate(outs):
+            np.testing.assert_allclose(output.data[t, n], out.data, rtol=1e-10, atol=1e-13)
+            loss = loss + (out * weights[0][t, n]).sum()
+    loss.backward()
+    for got, own in zip(found, [y.grad, g_0.grad, *[p.grad for p in module.parameters()]], strict=True):
+        np.testing.assert_allclose(got, own, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_simple_rnn_against_torchs_layers_with_products_between(bidirectional: bool, batch_first: bool) -> None:
+    torch = pytest.importorskip("torch")
+    module = gz.SimpleRNN(F, H, O, 2, batch_first=batch_first, bidirectional=bidirectional, rng=0).astype(np.float64)
+    x = gz.tensor(normal(*((N, T, F) if batch_first else (T, N, F))), requires_grad=True)
+    output, h_n = module(x, lengths=LENGTHS)
+    weighted([output, h_n]).backward()
+
+    theirs = {name: torch.tensor(value, requires_grad=True) for name, value in module.state_dict().items()}
+    peer = torch.tensor(x.data, requires_grad=True)
+    signal, last, packing = peer, [], {"batch_first": batch_first}
+    for layer in range(2):
+        rnn = torch.nn.RNN(signal.shape[-1], H, bidirectional=bidirectional, **packing, dtype=torch.float64)
+        values = {}
+        for direction in module.directions:
+            for name, own in (("weight_ih", "weight_ih"), ("weight_hh", "weight_hh"), ("bias_ih", "bias")):
+                values[f"{name}_l0{direction}"] = theirs[f"{own}_l{layer}{direction}"]
+            values[f"bias_hh_l0{direction}"] = torch.zeros(H, dtype=torch.float64)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(signal, LENGTHS, enforce_sorted=False, **packing)
+        states, h = torch.func.functional_call(rnn, values, (packed,), strict=True)
+        states = torch.nn.utils.rnn.pad_packed_sequence(states, total_length=T, **packing)[0]
+        sides = zip(states.split(H, -1), module.directions, strict=True)
+        signal = torch.cat([side @ theirs[f"weight_ho_l{layer}{direction}"].T for side, direction in sides], -1)
+        last.append(h)
+    expected = [signal, torch.cat(last)]
+    for own, their in zip((output, h_n), expected, strict=True):
+        np.testing.assert_allclose(own.data, their.detach().numpy(), rtol=1e-9, atol=1e-12)
+    rng = np.random.default_rng(3)
+    sum((item * torch.tensor(rng.normal(size=tuple(item.shape)))).sum() for item in expected).backward()
+    np.testing.assert_allclose(x.grad, peer.grad.numpy(), rtol=1e-9, atol=1e-12)
+    for name, parameter in module.named_parameters():
+        np.testing.assert_allclose(parameter.grad, theirs[name].grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_simple_rnn_goes_on_from_its_states() -> None:
+    """A sequence in two stretches is the sequence: h_n is the states, and not what was read out."""
+    for readout in ("new", "old"):
+        module = gz.SimpleRNN(F, H, O, num_layers=2, readout=readout, rng=0).astype(np.float64)
+        x = normal(T, N, F)
+        whole, h_n = module(x)
+        first, between = module(x[:2])
+        second, last = module(x[2:], between)
+        np.testing.assert_allclose(np.concatenate([first.data, second.data]), whole.data, rtol=1e-12)
+        np.testing.assert_allclose(last.data, h_n.data, rtol=1e-12)
+
+
+def test_simple_rnn_with_the_old_read_out_sees_an_input_one_step_late() -> None:
+    for readout, late in (("new", 0), ("old", 1)):
+        module = gz.SimpleRNN(F, H, O, readout=readout, rng=0).astype(np.float64)
+        x = gz.tensor(normal(T, N, F), requires_grad=True)
+        module(x)[0][3].sum().backward()
+        assert x.grad[: 4 - late].all()
+        assert not x.grad[4 - late :].any()
 
 
 # Lengths -------------------------------------------------------------------------------------------------------------
@@ -214,7 +322,7 @@ def test_no_sequence_goes_on_at_all(kind: str) -> None:
     module = make(kind, num_layers=2, bidirectional=True)
     state = initial(module)
     output, *last = run(module, gz.tensor(normal(T, N, F), requires_grad=True), *state, lengths=[0] * N)
-    np.testing.assert_array_equal(output.data, np.zeros((T, N, 2 * H)))
+    np.testing.assert_array_equal(output.data, np.zeros((T, N, 2 * (O if isinstance(module, gz.SimpleRNN) else H))))
     for got, given_state in zip(last, state, strict=True):
         np.testing.assert_array_equal(got.data, given_state)
 
@@ -224,7 +332,7 @@ def test_no_sequence_goes_on_at_all(kind: str) -> None:
 def test_empty_batch(kind: str, lengths: Any) -> None:
     module = make(kind, num_layers=2, bidirectional=True)
     output, *last = run(module, np.zeros((T, 0, F)), lengths=lengths)
-    assert output.shape == (T, 0, 2 * H)
+    assert output.shape == (T, 0, 2 * (O if isinstance(module, gz.SimpleRNN) else H))
     assert all(item.shape == (4, 0, H) for item in last)
 
 
@@ -259,8 +367,8 @@ def test_one_node_a_step_with_time_step_and_scope(kind: str, lengths: Any) -> No
         outputs = run(module, normal(T, N, F), lengths=lengths)
     steps: dict[str, list[int]] = {}
     for node in tape.nodes:
-        if type(node.module).__name__ == f"{kind}Cell":
-            assert [s.name for s in node.scope] == [kind, node.scope[-1].name]
+        if type(node.module).__name__ == f"{kind.split()[0]}Cell":
+            assert [s.name for s in node.scope] == [kind.split()[0], node.scope[-1].name]
             steps.setdefault(node.scope[-1].name, []).append(node.t)
     forwards = list(range(T))
     assert steps == {"l0": forwards, "l0_reverse": forwards[::-1], "l1": forwards, "l1_reverse": forwards[::-1]}
@@ -328,6 +436,21 @@ def test_parameters_go_by_torchs_names() -> None:
         module.load_state_dict({name.replace("ih_l0", "ih_10"): v for name, v in module.state_dict().items()})
 
 
+def test_parameters_of_simple_rnn() -> None:
+    module = gz.SimpleRNN(F, H, O, num_layers=2, bidirectional=True, rng=0)
+    names = list(module.state_dict())
+    assert names[:4] == ["weight_ih_l0", "weight_hh_l0", "bias_l0", "weight_ho_l0"]
+    assert names[-1] == "weight_ho_l1_reverse"
+    assert module.weight_ih_l0.shape == (H, F)
+    assert module.weight_ih_l1_reverse.shape == (H, 2 * O)
+    assert module.weight_ho_l1.shape == (O, H)
+    assert "bias_l0" not in gz.SimpleRNN(F, H, O, bias=False).state_dict()
+    with pytest.raises(gz.ArgumentError, match=r"output_size must be positive"):
+        gz.SimpleRNN(F, H, 0)
+    with pytest.raises(gz.ArgumentError, match=r"(?s)unknown readout.*'new' or 'old'"):
+        gz.SimpleRNN(F, H, O, readout="both")
+
+
 def test_a_parameter_may_be_shared_or_computed() -> None:
     module = make("RNN", num_layers=2)
     module.weight_hh_l1 = module.weight_hh_l0
@@ -354,6 +477,8 @@ def test_reprs() -> None:
     text = repr(gz.GRU(3, 4, 2, bias=False, batch_first=True, bidirectional=True, reset_after=True))
     assert text == "GRU(3, 4, num_layers=2, bias=False, batch_first=True, bidirectional=True, reset_after=True)"
     assert repr(gz.RNN(3, 4)) == "RNN(3, 4, nonlinearity='tanh')"
+    text = repr(gz.SimpleRNN(3, 4, 2, bias=False, readout="old"))
+    assert text == "SimpleRNN(3, 4, bias=False, output_size=2, readout='old')"
 
 
 @every_kind
