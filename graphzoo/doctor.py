@@ -42,7 +42,7 @@ VARIABLES = (
 EXTRAS = {
     "plot": (("matplotlib",), "the plots that `graphzoo demo` leaves"),
     "draw": (("pygraphviz",), "Graphviz layouts through networkx"),
-    "bench": (("torch", "autograd", "mygrad", "psutil", "threadpoolctl"), "`python -m benchmarks`"),
+    "bench": (("torch", "autograd", "mygrad", "threadpoolctl"), "`python -m benchmarks`"),
 }
 
 

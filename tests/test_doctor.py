@@ -21,7 +21,6 @@ ALL_PACKAGES = {
     "torch": "2.13.0",
     "autograd": "1.9.1",
     "mygrad": "2.5.0",
-    "psutil": "7.2.2",
     "threadpoolctl": "3.8.0",
 }
 # A server where everything is as it should be.
@@ -74,7 +73,7 @@ BLAS         scipy-openblas 0.3.31, SkylakeX kernels, 8 threads
 dot          dot - graphviz version 2.43.0 (0)
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz 1.14
-extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0, psutil 7.2.2, threadpoolctl 3.8.0
+extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0, threadpoolctl 3.8.0
 environment  nothing set
 
 Advice: none, all is well."""
@@ -92,7 +91,7 @@ BLAS         scipy-openblas 0.3.31, Zen kernels, 64 threads
 dot          missing
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz missing
-extra bench  torch missing, autograd 1.9.1, mygrad missing, psutil 7.2.2, threadpoolctl 3.8.0
+extra bench  torch missing, autograd 1.9.1, mygrad missing, threadpoolctl 3.8.0
 environment  NPY_DISABLE_CPU_FEATURES=AVX512_SPR
 
 Advice:
