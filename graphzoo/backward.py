@@ -215,6 +215,8 @@ def sweep(
             else:
                 gradients = module.backward(node, dy)
             if gradients.__class__ is not tuple:
+                if gradients is None:
+                    raise wrong_count(node, (None,) * len(node.module.parameter_names))  # a forgotten return
                 gradients = (gradients,)
             inputs, needs = node.inputs, node.needs
             if len(gradients) != len(inputs):

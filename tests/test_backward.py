@@ -960,3 +960,24 @@ def test_memory_is_back_at_the_start_after_a_thousand_steps(no_cycles: None) -> 
     finally:
         tracemalloc.stop()
     assert after - before < 32_000  # the interpreter's free lists; a node left behind at each step would be 200,000
+
+
+def test_a_rule_that_forgets_to_return_is_told_so() -> None:
+    class Forgetful(gz.Module):
+        def forward(self, node: Node, x: Any) -> Any:
+            return x * 2
+
+        def backward(self, node: Node, dy: Any) -> Any:
+            dy * 2
+
+    class Stopping(Forgetful):
+        def backward(self, node: Node, dy: Any) -> Any:
+            return (None,)
+
+    x = leaf([1.0])
+    with pytest.raises(
+        gz.GradientError, match=r"(?s)Forgetful.backward returned the wrong number of gradients.*got: +0"
+    ):
+        Forgetful()(x).sum().backward()
+    Stopping()(x).sum().backward()
+    assert x.grad is None
