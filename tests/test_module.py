@@ -416,8 +416,8 @@ def test_a_rule_takes_its_inputs_by_name() -> None:
     np.testing.assert_array_equal(layer(x=x).numpy(), layer(x).numpy())
     with pytest.raises(TypeError, match="unexpected keyword argument 'weight'"):
         layer(x, weight=x)
-    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
-        layer._in_order((), {})
+    with pytest.raises(TypeError, match="missing a required argument: 'x2'"):
+        gz.Bilinear(3, 3, 2, rng=0)(x1=x)
 
 
 def test_a_list_of_outputs_is_several_outputs() -> None:
