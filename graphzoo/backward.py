@@ -3,7 +3,8 @@
 Why newest first? A node may only be differentiated once everything that used its output has handed down its share of
 the gradient; otherwise an incomplete gradient would travel on, and the rest of the graph would be visited again for
 every path. An order in which users come before what they used is a (reverse) topological order. Nodes are numbered as
-they are recorded, and an operation can only use what existed before it, so sorting by falling number is such an order.
+they are recorded, and an operation can only use what existed before it, so falling numbers are such an order. A heap of
+the nodes that gradients have reached gives them out in it: the sweep holds no more than the front it has come to.
 
 `sweep` is the only loop. `Tensor.backward` drains it, `backward_steps` hands out what it yields, `gz.grad` asks it for
 chosen sources, and `gz.contributions` reads the parameter gradients use by use. Its table of gradients is its own:
@@ -13,13 +14,15 @@ no leaf's gradient changes before the sweep has come to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import GradientError, OverwrittenError, ReleasedError, ShapeError, describe
-from .tape import RELEASED, Extra, Leaf, Node, Output, node_of, saved_arrays, stand_in
+from .errors import GradientError, ShapeError
+from .failures import overwritten_error, released_error, wrong_count, wrong_kind
+from .tape import RELEASED, Extra, Leaf, Node, Output, latest_write, node_of, saved_arrays, stand_in
 
 STACK_BYTES = 1 << 23
 """How much the uses of a module may hold while they wait to share one parameter pass, in bytes."""
@@ -59,9 +62,10 @@ class Step(NamedTuple):
 class Stack:
     """Uses of one module that wait for a shared parameter pass, and how much they hold meanwhile."""
 
-    __slots__ = ("seen", "size", "uses")
+    __slots__ = ("needs", "seen", "size", "uses")
 
-    def __init__(self) -> None:
+    def __init__(self, needs: Sequence[bool]) -> None:
+        self.needs = needs  # which of the parameters want a gradient
         self.uses: list[tuple[Node, Any]] = []
         self.seen: set[int] = set()
         self.size = 0  # bytes; an array that uses share, above all a weight, counts once
@@ -75,12 +79,15 @@ class Stack:
 
 
 class Gradients:
-    """The table of a sweep: the gradient collected so far for each source, and the uses whose parameter pass waits."""
+    """The table of a sweep: the gradient collected so far for each source, the nodes that it has reached and not yet
+    visited, and the uses whose parameter pass waits."""
 
-    def __init__(self, table: dict[Any, Any], stack_bytes: int) -> None:
-        self.table = table
+    def __init__(self, stack_bytes: int) -> None:
+        self.table: dict[Any, Any] = {}
+        self.reached: list[tuple[int, Node]] = []  # a heap of (-number, node): the newest node is the first
         self.owned: set[Any] = set()  # sources whose array nobody else refers to
         self.stack_bytes = stack_bytes
+        self.used: set[Any] = set()  # modules whose parameter pass has run for one use
         self.stacks: dict[tuple[Any, ...], Stack] = {}  # by module and parameters
         self.waiting: dict[Node, set[tuple[Any, ...]]] = {}  # computed weights that a stack still owes a gradient
         self.kept: list[tuple[Extra, int, Any]] = []  # gradients of computed tensors that are to stay
@@ -92,37 +99,80 @@ class Gradients:
             return None if outputs is None else outputs[source.index]
         return self.table.get(source)
 
+    def reach(self, node: Node) -> None:
+        """Make an empty entry for a node, and see that it will be visited."""
+        self.table[node] = None
+        heappush(self.reached, (-node.number, node))
+
     def add(self, source: Any, gradient: Any) -> None:
         """Add to a source's gradient. The first is kept by reference, the second makes an array of our own."""
+        table = self.table
         if source.__class__ is Output:
-            outputs = self.table.get(source.node)
+            node = source.node
+            outputs = table.get(node)
             if outputs is None:
-                outputs = self.table[source.node] = [None] * len(source.node.shape)
+                if node not in table:
+                    self.reach(node)
+                outputs = table[node] = [None] * len(node.shape)
             held = outputs[source.index]
             outputs[source.index] = gradient if held is None else held + gradient
             return
-        held = self.table.get(source)
+        held = table.get(source)
         if held is None:
-            self.table[source] = gradient
+            if source.__class__ is Node and source not in table:
+                self.reach(source)
+            table[source] = gradient
         elif source in self.owned:
             held += gradient
         else:
-            total = self.table[source] = held + gradient
+            total = table[source] = held + gradient
             if total.__class__ is np.ndarray:  # neither a scalar nor a tensor
                 self.owned.add(source)
 
-    def put_aside(self, node: Node, dy: Any) -> None:
+    def parameters(self, node: Node, dy: Any, needs: Sequence[bool]) -> None:
+        """Run the parameter pass of a use now, or let it wait to share one with the other uses of its module.
+
+        The first use does not wait: most modules have no other.
+        """
+        if not self.stack_bytes or node.module.stack is None:
+            self.receive(node, dy, needs)
+        elif node.module in self.used:
+            self.put_aside(node, dy, needs)
+        else:
+            self.used.add(node.module)
+            self.receive(node, dy, needs)
+
+    def receive(self, node: Node, dy: Any, needs: Sequence[bool]) -> None:
+        """Run a parameter pass and add what it gives to the parameters' gradients."""
+        table = self.table
+        index = len(node.inputs) - len(needs)
+        for gradient in parameter_pass(node, dy, needs):
+            source = node.inputs[index]
+            index += 1
+            if gradient is None:
+                continue
+            if gradient.dtype is not source.dtype or gradient.shape != source.shape:
+                gradient = fit(gradient, source, node)
+            if source.__class__ is Leaf and source not in table:
+                table[source] = gradient
+                self.owned.add(source)  # a parameter pass returns arrays of its own
+            else:
+                self.add(source, gradient)
+
+    def put_aside(self, node: Node, dy: Any, needs: Sequence[bool]) -> None:
         """Let a use wait, so that all uses of its module share one parameter pass."""
         module = node.module
-        sources = node.inputs[len(node.inputs) - len(module.parameter_names) :]
+        sources = node.inputs[-len(needs) :]
         key = (module, *sources)
         stack = self.stacks.get(key)
         if stack is None:
-            stack = self.stacks[key] = Stack()
+            stack = self.stacks[key] = Stack(needs)
             for source in sources:
                 origin = node_of(source)
                 if origin is not None:
                     self.waiting.setdefault(origin, set()).add(key)
+                    if origin not in self.table:
+                        self.reach(origin)
         saved = node.saved if module.aside is None else module.aside(node)
         stack.append(stand_in(node, saved, node.delta), dy)
         if len(stack.uses) == STACK_USES or (stack.size > self.stack_bytes and len(stack.uses) > 1):
@@ -131,19 +181,10 @@ class Gradients:
     def flush(self, key: tuple[Any, ...]) -> None:
         """Run the one parameter pass that the uses under this key have waited for."""
         stack = self.stacks.pop(key, None)
-        if stack is None:
-            return
-        module, *sources = key
-        uses = stack.uses
-        node, dy = uses[0] if len(uses) == 1 else module.stack([use for use, _ in uses], [dy for _, dy in uses])
-        gradients = parameter_pass(node, dy, node.needs[-len(sources) :])
-        for source, gradient in zip(sources, gradients, strict=True):
-            if gradient is not None:
-                gradient = fit(gradient, source, node)
-                first = self.table.get(source) is None
-                self.add(source, gradient)
-                if first and source.__class__ is Leaf and gradient.__class__ is np.ndarray:
-                    self.owned.add(source)  # a parameter pass returns arrays of its own
+        if stack is not None:
+            uses = stack.uses
+            node, dy = uses[0] if len(uses) == 1 else key[0].stack([use for use, _ in uses], [dy for _, dy in uses])
+            self.receive(node, dy, stack.needs)
 
 
 def sweep(
@@ -176,20 +217,26 @@ def sweep(
     """
     seeds = list(seeds)
     heads = [node for source, _ in seeds if (node := node_of(source)) is not None and node.number >= floor]
-    table, written = collect(heads, floor)
-    order = sorted(table, key=_by_number, reverse=True)
-    wanted = {node_of(target) or target for target in targets} if targets is not None else None
-    kept = leading_to(wanted, order) if wanted is not None else None
-    check_intact(order if kept is None else [node for node in order if node in kept], written)
-    aims = wanted | kept if wanted is not None and kept is not None else None
+    wanted = kept = aims = None
+    if targets is not None:
+        wanted = {node_of(target) or target for target in targets}
+        kept = leading_to(wanted, collect(heads, floor))
+        aims = wanted | kept
     found: dict[Node, Any] = {}
-    result = Gradients(table, 0 if watch else stack_bytes)
-    waiting, owned, add = result.waiting, result.owned, result.add
+    result = Gradients(stack_bytes)
+    table, reached, waiting, owned, add = result.table, result.reached, result.waiting, result.owned, result.add
     for source, gradient in seeds:
         add(source, gradient)
+    bound = -max(floor, latest_write())
 
     gradients: tuple[Any, ...] = ()
-    for node in order:
+    while reached:
+        order, node = heappop(reached)
+        if order > bound:  # this node, and all that are still to come, are older than the floor or the latest write
+            if -order < floor:
+                break
+            check_unwritten([node, *(other for _, other in reached)], floor, kept)
+            bound = -floor
         if waiting and node in waiting:
             for key in waiting.pop(node):
                 result.flush(key)
@@ -205,20 +252,24 @@ def sweep(
                 found[node] = dy
             if node not in kept:  # type: ignore[operator]
                 continue
+        if node.saved is RELEASED:
+            raise released_error(
+                node, next((user for user in collect(heads, node.number) if node in user.parents), None)
+            )
 
         module = node.module
         try:
             if derive is not None:
                 gradients = derive(node, dy)
             elif module.parameter_names:
-                gradients = both_passes(node, dy, result, aims)
+                gradients = both_passes(node, dy, result, aims, watch)
             else:
                 gradients = module.backward(node, dy)
             if gradients.__class__ is not tuple:
                 if gradients is None:
                     raise wrong_count(node, (None,) * len(node.module.parameter_names))  # a forgotten return
                 gradients = (gradients,)
-            inputs, needs = node.inputs, node.needs
+            inputs, needs, fits = node.inputs, node.needs, node.fits
             if len(gradients) != len(inputs):
                 raise wrong_count(node, gradients)
             if watch:
@@ -229,18 +280,21 @@ def sweep(
                 dx = gradients[index]
                 if dx is None or not needs[index]:
                     continue
-                if source.__class__ is not Output:  # what most graphs consist of, in line
-                    if dx.dtype is not source.dtype or dx.shape != source.shape:
-                        dx = fit(dx, source, node)
-                    held = table.get(source)
-                    if held is None:
-                        table[source] = dx
-                    elif source in owned:
-                        held += dx
-                    else:
-                        add(source, dx)
-                else:
+                kind = source.__class__
+                if kind is Output:
                     add(source, fit(dx, source, node))
+                    continue
+                if not fits and (dx.dtype is not source.dtype or dx.shape != source.shape):
+                    dx = fit(dx, source, node)
+                held = table.get(source)  # from here on what `add` does, in line
+                if held is None:
+                    if kind is Node and (not waiting or source not in table):
+                        heappush(reached, (-source.number, source))
+                    table[source] = dx
+                elif source in owned:
+                    held += dx
+                else:
+                    add(source, dx)
         except Exception as error:
             if isinstance(error, AttributeError) and not all(dx is None or hasattr(dx, "dtype") for dx in gradients):
                 raise wrong_kind(node, gradients) from error
@@ -266,26 +320,29 @@ def fitted(node: Node, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def both_passes(node: Node, dy: Any, result: Gradients, aims: set[Any] | None) -> tuple[Any, ...]:
-    """Backward and parameter pass of a use; each is left out where nothing asks for it, the second may be put aside."""
+def both_passes(node: Node, dy: Any, result: Gradients, aims: set[Any] | None, watch: bool) -> tuple[Any, ...]:
+    """Backward and parameter pass of a use; each is left out where nothing asks for it. The gradients of parameters go
+    to the table by themselves, except in a sweep that is watched."""
     module, needs = node.module, node.needs
     if aims is not None:
         needs = tuple(
             need and (node_of(source) or source) in aims for source, need in zip(node.inputs, needs, strict=True)
         )
     inputs = len(needs) - len(module.parameter_names)
+    of_inputs, of_parameters = needs[:inputs], needs[inputs:]
     gradients: tuple[Any, ...] = (None,) * inputs
-    if True in needs[:inputs]:
+    if True in of_inputs:
         gradients = module.backward(node, dy)
         if gradients.__class__ is not tuple:
             gradients = (gradients,)
-    if True in needs[inputs:]:
-        if result.stack_bytes and module.stack is not None:
-            result.put_aside(node, dy)
+    passed_on: tuple[Any, ...] = (None,) * len(of_parameters)
+    if True in of_parameters:
+        if watch:
+            passed_on = parameter_pass(node, dy, of_parameters)
         else:
-            gradients += parameter_pass(node, dy, needs[inputs:])
+            result.parameters(node, dy, of_parameters)
     node.delta = None
-    return gradients + (None,) * (len(needs) - len(gradients))
+    return gradients + passed_on
 
 
 def parameter_pass(node: Node, dy: Any, needs: Sequence[bool]) -> tuple[Any, ...]:
@@ -301,43 +358,31 @@ def parameter_pass(node: Node, dy: Any, needs: Sequence[bool]) -> tuple[Any, ...
         ) from None
 
 
-def collect(roots: Iterable[Node], floor: int) -> tuple[dict[Any, Any], set[Leaf]]:
-    """A table with an empty entry for every node that the roots were computed from; and the leaves that were written to
-    after one of these nodes had used them."""
-    reached: dict[Any, Any] = dict.fromkeys(roots)
-    written: set[Leaf] = set()
+def collect(roots: Iterable[Node], floor: int) -> list[Node]:
+    """Every node that the roots were computed from, roots included, newest first."""
+    reached = dict.fromkeys(roots)
     pending = list(reached)
     while pending:
-        node = pending.pop()
-        for source in node.inputs:
-            kind = source.__class__
-            if kind is Leaf:
-                if source.written > node.number:
-                    written.add(source)
-                continue
-            if kind is not Node:
-                if kind is not Output:
-                    continue
-                source = source.node
-            if source not in reached and source.number >= floor:
-                reached[source] = None
-                pending.append(source)
-    return reached, written
+        for source in pending.pop().inputs:
+            node = node_of(source)
+            if node is not None and node not in reached and node.number >= floor:
+                reached[node] = None
+                pending.append(node)
+    return sorted(reached, key=_by_number, reverse=True)
 
 
-def check_intact(nodes: list[Node], written: Iterable[Leaf]) -> None:
-    """Raise if one of the nodes has lost what it had saved, or if that was overwritten; newest first.
+def check_unwritten(roots: Iterable[Node], floor: int, kept: set[Node] | None) -> None:
+    """Raise if what one of these nodes, or of those they were computed from, has saved was overwritten; newest first.
 
     Every node is looked at for a leaf that was written to: what a node has saved may be a view of the leaf's memory
     that other nodes (a transposition, a slice) have handed on.
     """
-    for node in nodes:
-        if node.saved is RELEASED:
-            raise released_error(node, next((user for user in nodes if node in user.parents), None))
-    for leaf in written:
+    nodes = [node for node in collect(roots, floor) if kept is None or node in kept]
+    leaves = {source for node in nodes for source in node.inputs if source.__class__ is Leaf and source.written}
+    for leaf in leaves:
         for node in nodes:
-            if node.number < leaf.written:
-                check_unwritten(node, leaf)
+            if node.number < leaf.written and any(np.shares_memory(a, leaf.memory) for a in saved_arrays(node)):
+                raise overwritten_error(node, leaf)
 
 
 def leading_to(wanted: set[Any], order: list[Node]) -> set[Node]:
@@ -384,7 +429,7 @@ def run_hook(hook: Callable[[Any], Any], gradient: Any, owner: Node | Leaf) -> A
             expected=gradient.shape,
             todo="return None to leave the gradient as it is, or an array of its shape",
         )
-    return changed
+    return changed if changed.dtype == gradient.dtype else changed.astype(gradient.dtype)
 
 
 def fit(gradient: Any, source: Any, node: Node) -> Any:
@@ -432,7 +477,7 @@ def deposit(gradients: Gradients) -> None:
     arrived = []
     for leaf, gradient in gradients.table.items():
         if leaf.__class__ is Leaf and leaf.requires_grad:  # it may have been frozen since it was used
-            arrived.append((leaf, hooked(leaf, gradient)))
+            arrived.append((leaf, hooked(leaf, gradient) if leaf.hooks else gradient))
     for extra, index, gradient in gradients.kept:
         held = extra.kept[index]
         extra.kept[index] = np.array(gradient) if held is None else held + gradient
@@ -450,66 +495,6 @@ def hooked(leaf: Leaf, gradient: Any) -> Any:
     for hook in list((leaf.hooks or {}).values()):
         gradient = run_hook(hook, gradient, leaf)
     return gradient
-
-
-def wrong_count(node: Node, gradients: tuple[Any, ...]) -> GradientError:
-    """Explains a rule whose gradients are not one per input: pairing them up would lose some silently."""
-    kind = type(node.module).__name__
-    inputs = len(node.inputs) - len(node.module.parameter_names)
-    return GradientError(
-        f"{kind}.backward returned the wrong number of gradients",
-        got=len(gradients) - len(node.module.parameter_names),
-        expected=f"{inputs}, one for each input",
-        todo="return a tuple, with None for an input that no gradient flows to",
-    )
-
-
-def wrong_kind(node: Node, gradients: tuple[Any, ...]) -> GradientError:
-    """Explains a rule that returned something else than arrays."""
-    return GradientError(
-        f"{type(node.module).__name__} returned a gradient that is no array",
-        got=", ".join("None" if dx is None else describe(dx) for dx in gradients),
-        expected="an array for each input, in a tuple where there are several",
-        todo="return np.asarray(...) from its rules, and None for an input that no gradient flows to",
-    )
-
-
-def released_error(node: Node, user: Node | None) -> ReleasedError:
-    """Explains a second pass: which node is gone, and through which carried value the graph reached it."""
-    if user is None:
-        return ReleasedError(
-            f"the graph of {node!r} was released by an earlier backward pass",
-            got="a second backward pass through the same graph",
-            expected="one backward pass for each forward pass",
-            todo="run the forward pass again; to differentiate several losses of one graph, add them up first "
-            "(or keep the saved arrays with backward(retain_graph=True))",
-        )
-    carried = next(i for i, source in enumerate(user.inputs) if node_of(source) is node)
-    argument = user.module.argument_name(carried)
-    return ReleasedError(
-        f"{user!r} took its input `{argument}` from {node!r}, whose graph was released by an earlier backward pass",
-        got="a backward pass that reaches into the graph of an earlier one",
-        expected="a graph that ends where this forward pass began",
-        todo=f"cut the graph where `{argument}` is carried over: state = gz.detach_state(state) after each backward(); "
-        "to differentiate several losses of one graph, add them up first (or backward(retain_graph=True))",
-    )
-
-
-def check_unwritten(node: Node, leaf: Leaf) -> None:
-    """Raise if the leaf's memory, written to since this node was recorded, is among what the node saved."""
-    memory = leaf.memory
-    if memory is not None and any(np.shares_memory(array, memory) for array in saved_arrays(node)):
-        raise overwritten_error(node, leaf)
-
-
-def overwritten_error(node: Node, leaf: Leaf) -> OverwrittenError:
-    """Explains a write that came between a node's forward and backward pass."""
-    return OverwrittenError(
-        f"{leaf!r} was overwritten after {node!r} had used it, and its backward pass needs the old values",
-        got=f"written by {leaf.writer}",
-        expected="memory that stays as it is until the backward pass",
-        todo="call backward() before the write, or run the forward pass again after it",
-    )
 
 
 def seed_for(shape: tuple[int, ...], dtype: Any, gradient: Any) -> Any:

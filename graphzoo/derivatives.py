@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backward import Gradients, drain, hooked, overwritten_error, seed_for, sweep
+from .backward import Gradients, drain, hooked, seed_for, sweep
 from .errors import ArgumentError, GradientError, ShapeError, describe
+from .failures import overwritten_error
 from .module import OUTPUT, Module, record
 from .tape import Leaf, Node, Output, enable_grad, local, next_number, replay, stand_in, watch_draws
 from .tensor import Tensor, as_array, constant, wrap

@@ -8,7 +8,8 @@ and other modules; it is no node but a scope, which pictures draw as a box.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from reprlib import recursive_repr
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,8 +17,8 @@ import numpy as np
 
 from .errors import GradientError, GraphzooError, ShapeError, UnsupportedError, describe
 from .state import Parameter, State, opened
-from .tape import Leaf, Node, Output, local, new_object, next_number, scope
-from .tensor import Tensor, as_array, constant, wrap
+from .tape import Leaf, Node, Output, Place, Scope, local, new_object, next_number
+from .tensor import Tensor, as_array, constant, number, wrap
 
 OUTPUT = "output"
 """In `Module.saves`: this saved value is the node's output."""
@@ -99,8 +100,13 @@ class Module(State):
                 got="a class without forward()",
                 expected="forward(self, x) for a model, or forward/backward(self, node, ...) for a rule",
             )
-        with scope(self.name or type(self).__name__, type(self).__name__):
+        context, kind = local.context, type(self).__name__
+        around = context.place
+        context.place = Place((*around.scope, Scope(self.name or kind, kind)), around.t)  # as gz.scope, but sooner done
+        try:
             return self.forward(*inputs, **options)
+        finally:
+            context.place = around
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """A rule's inputs where some were given by name; Python's own TypeError where they do not fit."""
@@ -189,20 +195,35 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
         The output tensor, or a tuple of them.
     """
     context = local.context
-    tensors = [value if value is None or isinstance(value, Tensor) else lift(value, module) for value in inputs]
-    for name in module.parameter_names:
-        value = getattr(module, name)
-        tensors.append(value if value is None or isinstance(value, Tensor) else lift(value, module))
-    needs = tuple([t is not None and t.source is not None and t.source.requires_grad for t in tensors])
+    values = [*inputs, *[getattr(module, name) for name in module.parameter_names]]
+    arrays: list[Any] = []
+    sources: list[Any] = []
+    needs: list[bool] = []
+    for position, value in enumerate(values):
+        if value is None:
+            arrays.append(None)
+            sources.append(None)
+            needs.append(False)
+            continue
+        if not isinstance(value, Tensor):
+            value = values[position] = lift(value, module)
+        source = value.source
+        arrays.append(value._data)
+        sources.append(source)
+        needs.append(source is not None and source.requires_grad)
     recording = context.recording and True in needs
     node = Node()
     node.module = module
     node.number = next_number()
-    node.inputs = tuple([None if t is None else t.source or source_of(t) for t in tensors]) if recording else ()
-    node.needs = needs if recording else (False,) * len(needs)
+    if recording:
+        if None in sources:
+            sources = [None if value is None else source_of(value) for value in values]
+        node.inputs, node.needs = tuple(sources), tuple(needs)
+    else:
+        node.inputs, node.needs = (), (False,) * len(needs)
     node.place = place or context.place
+    node.fits = False
     node.saved = node.delta = node.extra = None
-    arrays = [None if t is None else t._data for t in tensors]
     try:
         output = module.forward(node, *arrays)
     except Exception as error:
@@ -230,7 +251,8 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
 
 
 # The two recorders below do what `record` does for modules of one output and no parameters, without its loops. They are
-# written out because small operations cost what their bookkeeping costs.
+# written out because small operations cost what their bookkeeping costs. They also tell the engine where a node's
+# gradients have their sources' shapes and dtypes of themselves, as nothing was broadcast, reduced or cast.
 
 _ONE = (True,)
 _BOTH, _FIRST, _SECOND, _NEITHER = (True, True), (True, False), (False, True), (False, False)
@@ -242,65 +264,12 @@ def unary(module: Module, a: Tensor) -> Tensor:
     source = a.source
     node = Node()
     node.saved = node.delta = node.extra = None
-    if source is None or not source.requires_grad or not context.recording:
-        node.needs = (False,)
-        try:
-            return constant(np.asarray(module.forward(node, a._data)))
-        except Exception as error:
-            explain(error, module, [a._data])
-            raise
-    node.needs = _ONE
+    recording = source is not None and source.requires_grad and context.recording
+    node.needs = _ONE if recording else (False,)
     try:
         output = module.forward(node, a._data)
     except Exception as error:
         explain(error, module, [a._data])
-        raise
-    if output.__class__ is not np.ndarray:
-        output = np.asarray(output)
-    node.module = module
-    node.number = next_number()
-    node.inputs = (source,)
-    node.place = context.place
-    node.shape = output.shape
-    node.dtype = output.dtype
-    if context.observer is not None:
-        context.observer.append(node)
-    result = new_object(Tensor)
-    result._data = output
-    result.source = node
-    return result
-
-
-def binary(module: Module, a: Any, b: Any) -> Tensor:
-    """`record` for two inputs, one of which may be an array or a Python number."""
-    if a.__class__ is Tensor or isinstance(a, Tensor):
-        x = a._data
-        first = a.source
-        need_a = first is not None and first.requires_grad
-    else:
-        x, first = operand(a, b._data.dtype, module)
-        need_a = False
-    if b.__class__ is Tensor or isinstance(b, Tensor):
-        y = b._data
-        second = b.source
-        need_b = second is not None and second.requires_grad
-    else:
-        y, second = operand(b, x.dtype, module)
-        need_b = False
-    context = local.context
-    node = Node()
-    node.saved = node.delta = node.extra = None
-    recording = (need_a or need_b) and context.recording
-    if not recording:
-        node.needs = _NEITHER
-    elif need_a:
-        node.needs = _BOTH if need_b else _FIRST
-    else:
-        node.needs = _SECOND
-    try:
-        output = module.forward(node, x, y)
-    except Exception as error:
-        explain(error, module, [x, y])
         raise
     if output.__class__ is not np.ndarray:
         output = np.asarray(output)
@@ -309,20 +278,95 @@ def binary(module: Module, a: Any, b: Any) -> Tensor:
     if not recording:
         result.source = None
         return result
-    if first is None:
-        first = source_of(a)
-    if second is None:
-        second = source_of(b)
     node.module = module
     node.number = next_number()
-    node.inputs = (first, second)
+    node.inputs = (source,)
     node.place = context.place
-    node.shape = output.shape
-    node.dtype = output.dtype
+    shape = output.shape
+    dtype = node.dtype = output.dtype
+    if shape == source.shape:
+        node.shape = source.shape  # one tuple for all nodes of a shape
+        node.fits = dtype is source.dtype
+    else:
+        node.shape = shape
+        node.fits = False
     if context.observer is not None:
         context.observer.append(node)
     result.source = node
     return result
+
+
+@cache
+def binary(module: Module) -> Callable[[Any, Any], Tensor]:
+    """A function that is `record` for two inputs, which may be arrays and Python numbers, too."""
+    forward = module.forward
+
+    def apply(a: Any, b: Any) -> Tensor:
+        if a.__class__ is Tensor or isinstance(a, Tensor):
+            x = a._data
+            first = a.source
+            need_a = first is not None and first.requires_grad
+        elif isinstance(b, Tensor):
+            x, first = operand(a, b._data.dtype, module)
+            need_a = False
+        else:
+            return apply(lift(a, module), b)
+        if b.__class__ is Tensor or isinstance(b, Tensor):
+            y = b._data
+            second = b.source
+            need_b = second is not None and second.requires_grad
+        else:
+            y, second = operand(b, x.dtype, module)
+            need_b = False
+        context = local.context
+        node = Node()
+        node.saved = node.delta = node.extra = None
+        recording = (need_a or need_b) and context.recording
+        if not recording:
+            node.needs = _NEITHER
+        elif need_a:
+            node.needs = _BOTH if need_b else _FIRST
+        else:
+            node.needs = _SECOND
+        try:
+            output = forward(node, x, y)
+        except Exception as error:
+            explain(error, module, [x, y])
+            raise
+        if output.__class__ is not np.ndarray:
+            output = np.asarray(output)
+        result = new_object(Tensor)
+        result._data = output
+        if not recording:
+            result.source = None
+            return result
+        if first is None:
+            first = source_of(a)
+        if second is None:
+            second = source_of(b)
+        node.module = module
+        node.number = next_number()
+        node.inputs = (first, second)
+        node.place = context.place
+        shape = output.shape
+        dtype = node.dtype = output.dtype
+        fits = True
+        if need_a:
+            if shape == first.shape:
+                shape = first.shape  # one tuple for all nodes of a shape
+                fits = dtype is first.dtype
+            else:
+                fits = False
+        if need_b and fits:
+            fits = dtype is second.dtype and shape == second.shape
+        node.shape = shape
+        node.fits = fits
+        if context.observer is not None:
+            context.observer.append(node)
+        result.source = node
+        return result
+
+    return apply
 
 
 def operand(value: Any, dtype: np.dtype[Any], module: Module) -> tuple[np.ndarray, Any]:
@@ -330,7 +374,7 @@ def operand(value: Any, dtype: np.dtype[Any], module: Module) -> tuple[np.ndarra
     and stands in the graph for itself."""
     if isinstance(value, (bool, int, float, complex)):
         kind = dtype if dtype.kind in "fc" and not isinstance(value, complex) else np.result_type(dtype, value)
-        return np.asarray(value, kind), value
+        return number(value, kind), value
     tensor = lift(value, module)
     return tensor._data, source_of(tensor)
 

@@ -86,6 +86,21 @@ class Leaf:
         return f"<{self.role}{name} {self.dtype} {self.shape}>"
 
 
+def note_write(leaf: Leaf, memory: np.ndarray, writer: str) -> None:
+    """Remember that a leaf's memory was changed in place, and by whom."""
+    leaf.memory, leaf.writer = memory, writer
+    leaf.written = _Writes.latest = next_number()
+
+
+def latest_write() -> int:
+    """The number of the latest write to any leaf: nodes with a larger one need no look at what was overwritten."""
+    return _Writes.latest
+
+
+class _Writes:
+    latest = 0
+
+
 class Extra:
     """What only few nodes have: a name of their own, hooks on their outputs, gradients that were asked to stay."""
 
@@ -107,12 +122,14 @@ class Node:
         themselves. needs: for each input, whether a gradient flows to it.
         saved: what the module's forward pass put there for the other passes; `RELEASED` after a backward pass.
         shape, dtype: of the output; tuples of them when the module has several outputs.
+        fits: whether the gradients that `module` gives are known to have the shapes and dtypes of their sources.
         place: scopes and time step.
         delta: what the backward pass computed and the parameter pass uses again (the gradient at the pre-activations).
     """
 
     __slots__ = (
-        "__weakref__", "delta", "dtype", "extra", "inputs", "module", "needs", "number", "place", "saved", "shape",
+        "__weakref__", "delta", "dtype", "extra", "fits", "inputs", "module", "needs", "number", "place", "saved",
+        "shape",
     )  # fmt: skip
     requires_grad = True
 
@@ -124,6 +141,7 @@ class Node:
         saved: Any
         shape: Any
         dtype: Any
+        fits: bool
         place: Place
         delta: Any
         extra: Extra | None
@@ -189,7 +207,7 @@ def stand_in(node: Node, saved: Any, delta: Any = None) -> Node:
     other = Node()
     other.module, other.number, other.place, other.extra = node.module, node.number, node.place, node.extra
     other.inputs, other.needs, other.shape, other.dtype = node.inputs, node.needs, node.shape, node.dtype
-    other.saved, other.delta = saved, delta
+    other.saved, other.delta, other.fits = saved, delta, node.fits
     return other
 
 

@@ -7,13 +7,14 @@ tied to the module of the zoo that it records; here is what a tensor is without 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .backward import STACK_BYTES, Step, deposit, drain, seed_for, sweep
 from .errors import ArgumentError, DtypeError, GradientError, GraphzooError, UnsupportedError, describe, user_line
-from .tape import Leaf, Node, Output, local, new_object, next_number, node_of
+from .tape import Leaf, Node, Output, local, new_object, next_number, node_of, note_write
 
 DEFAULT_DTYPE = np.dtype(np.float32)
 
@@ -116,18 +117,15 @@ class Tensor:
 
         A node that had saved this memory before raises in its backward pass instead of using the new values.
         """
-        if self.node is not None:
+        if self.source.__class__ is Leaf:
+            note_write(self.source, self._data, writer)
+        elif self.source is not None:
             raise UnsupportedError(
                 "a computed tensor was written to, whose values the backward pass may need",
                 got=f"{writer} on the output of {self.node!r}",
                 expected="a leaf, or a tensor without a graph",
                 todo="compute a new tensor instead, or write to x.detach().numpy().copy()",
             )
-        leaf = self.source
-        if leaf is not None:
-            leaf.written = next_number()
-            leaf.memory = self._data
-            leaf.writer = writer
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -432,6 +430,20 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
             array = array.astype(DEFAULT_DTYPE if dtype is None else dtype, copy=False)
     if array.dtype.kind not in "fiubc":
         raise DtypeError("a tensor holds numbers", got=describe(data), expected="a dtype of numbers or booleans")
+    return array
+
+
+def number(value: complex, dtype: np.dtype[Any]) -> np.ndarray:
+    """A number as a read-only array: NumPy takes twice as long over a small array and a Python number."""
+    if value == 0 and value.__class__ is float:  # -0.0 and 0.0 are one key
+        return np.asarray(value, dtype)
+    return _number(value, dtype)
+
+
+@lru_cache(1024, typed=True)
+def _number(value: complex, dtype: np.dtype[Any]) -> np.ndarray:
+    array = np.asarray(value, dtype)
+    array.flags.writeable = False
     return array
 
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "graphzoo"
 # "" is graphzoo/__init__.py: it gathers the public names, so only what stands above it may `import graphzoo`.
 FLOORS = [
     {"errors"},
-    {"tape", "tensor", "module", "backward", "state"},
+    {"tape", "tensor", "module", "backward", "failures", "state"},
     {"derivatives", "containers", "observer"},
     {"kernels"},
     {"zoo"},
@@ -29,7 +29,7 @@ FLOORS = [
 # It lies in zoo/ and is no family: it ties Python's operators and NumPy's functions to the modules.
 NO_FAMILIES = {"operators"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
-ENGINE_LINES = 1150  # of code: docstrings, comments and blank lines make it shorter to read, not longer
+ENGINE_LINES = 1200  # of code: docstrings, comments and blank lines make it shorter to read, not longer
 LOADED_ON_USE = {"networkx", "graphviz", "pygraphviz", "matplotlib", "torch", "tqdm"}
 
 

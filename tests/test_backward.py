@@ -325,7 +325,7 @@ def test_retain_graph_allows_another_pass() -> None:
     np.testing.assert_array_equal(x.grad, [4.0, 8.0])
 
 
-def test_a_second_pass_through_a_shared_part_leaves_everything_as_it_was() -> None:
+def test_a_second_pass_through_a_shared_part_changes_no_gradient() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
     y.sum().backward()
@@ -334,7 +334,6 @@ def test_a_second_pass_through_a_shared_part_leaves_everything_as_it_was() -> No
     with pytest.raises(gz.ReleasedError, match="Multiply"):
         other.backward()
     np.testing.assert_array_equal(x.grad, before)
-    assert not other.node.released
 
 
 def test_a_carried_state_is_named_with_node_and_time_step() -> None:
@@ -472,6 +471,28 @@ def test_an_error_midway_changes_no_leaf_and_says_where() -> None:
     assert y.grad is None
 
 
+def test_a_hook_that_returns_another_dtype_does_not_change_that_of_gradients() -> None:
+    x = gz.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    y.register_hook(lambda gradient: np.array([0.5, 2.0]))  # float64
+    y.sum().backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, [1.0, 8.0])
+
+
+def test_a_write_is_noticed_by_all_nodes_that_are_older_and_by_no_newer_one() -> None:
+    x = gz.tensor([1.0, 2.0], requires_grad=True)
+    old = x[:1] * x[:1]  # saves views of x's memory, which Index has handed on
+    with gz.no_grad():
+        x[:] = 5.0
+    new = x * x
+    new.sum().backward()
+    np.testing.assert_array_equal(x.grad, [10.0, 10.0])
+    with pytest.raises(gz.OverwrittenError, match="Multiply"):
+        (old.sum() + (x * x).sum()).backward()
+    np.testing.assert_array_equal(x.grad, [10.0, 10.0])
+
+
 # The parameter pass ---------------------------------------------------------------------------------------------------
 
 
@@ -492,7 +513,7 @@ def test_uses_of_a_module_add_up_however_they_are_stacked(steps: int, stack_byte
     if stack_bytes == 0:
         assert module.calls.count("parameters") == steps
     if stack_bytes == 1 << 23:
-        assert module.calls.count("parameters") == 1
+        assert module.calls.count("parameters") == min(steps, 2)  # the first use, and all others at once
     if stack_bytes == 200 and steps == 7:  # a use holds two arrays of 48 and one of 72 bytes: two or three fit
         assert 1 < module.calls.count("parameters") < 7
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphzoo.optim.optimizer import Optimizer, decay_rate, decay_rates, finite, flag, non_negative
-from graphzoo.tensor import Tensor
+from graphzoo.tensor import Tensor, number
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -122,8 +122,8 @@ class SGD(Optimizer):
                 grad = np.add(scratch, grad, out=scratch)
             else:
                 grad = buffer
-        np.multiply(grad, float(group["lr"]), out=scratch)
-        np.subtract(data, scratch, out=data)
+        np.multiply(grad, number(float(group["lr"]), data.dtype), scratch)
+        np.subtract(data, scratch, data)
 
 
 class Adagrad(Optimizer):

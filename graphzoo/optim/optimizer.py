@@ -16,7 +16,7 @@ import numpy as np
 
 from graphzoo.errors import ArgumentError, StateError, UnsupportedError, describe
 from graphzoo.state import Parameter
-from graphzoo.tensor import Tensor
+from graphzoo.tensor import Tensor, number
 
 # Keys that a group may carry besides the optimiser's options: a label, and what the schedules keep there.
 _GROUP_EXTRAS = ("name", "initial_lr")
@@ -211,8 +211,8 @@ class Optimizer:
         """±grad + weight_decay · data, which the rule works with: in scratch slot 1, or `grad` itself."""
         if weight_decay:
             scratch = self._scratch(data, 1)
-            np.multiply(data, weight_decay, out=scratch)
-            return (np.subtract if maximize else np.add)(scratch, grad, out=scratch)
+            np.multiply(data, number(weight_decay, data.dtype), scratch)
+            return (np.subtract if maximize else np.add)(scratch, grad, scratch)
         if maximize:
             return np.negative(grad, out=self._scratch(data, 1))
         return grad

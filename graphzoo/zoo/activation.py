@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..module import OUTPUT, Formulas, Module, lift, unary
 from ..tape import Node
-from ..tensor import Tensor
+from ..tensor import Tensor, number
 from .elementwise import Tanh, erf, erf_values, tanh
 
 __all__ = [
@@ -52,12 +52,13 @@ class ReLU(_Activation):
     saves = (OUTPUT,)
 
     def forward(self, node: Node, x: np.ndarray) -> np.ndarray:
-        y = np.maximum(x, 0)
+        y = np.maximum(x, number(0, x.dtype))
         node.saved = (y,)
         return y
 
     def backward(self, node: Node, dy: Any) -> Any:
-        return dy * (node.saved[0] > 0)
+        (y,) = node.saved
+        return dy * (y > number(0, y.dtype))
 
     def expand(self, node: Node, x: Any) -> Any:
         return np.where(x > 0, x, 0)

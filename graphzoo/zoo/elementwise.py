@@ -606,49 +606,44 @@ NEGATE, EXP, EXPM1, LOG, LOG1P, SQRT = Negate(), Exp(), Expm1(), Log(), Log1p(),
 ABS, SIN, COS, TANH, ERF = Abs(), Sin(), Cos(), Tanh(), Erf()
 
 
-def two(module: Module, a: Any, b: Any) -> Tensor:
-    """Record a module of two inputs neither of which needs to be a tensor."""
-    return binary(module, a if isinstance(a, Tensor) or isinstance(b, Tensor) else lift(a, module), b)
-
-
 def add(a: Any, b: Any, /) -> Tensor:
     """a + b; see `Add`."""
-    return two(ADD, a, b)
+    return binary(ADD)(a, b)
 
 
 def subtract(a: Any, b: Any, /) -> Tensor:
     """a - b; see `Subtract`."""
-    return two(SUBTRACT, a, b)
+    return binary(SUBTRACT)(a, b)
 
 
 def multiply(a: Any, b: Any, /) -> Tensor:
     """a ⊙ b; see `Multiply`."""
-    return two(MULTIPLY, a, b)
+    return binary(MULTIPLY)(a, b)
 
 
 def divide(a: Any, b: Any, /) -> Tensor:
     """a / b; see `Divide`."""
-    return two(DIVIDE, a, b)
+    return binary(DIVIDE)(a, b)
 
 
 def power(a: Any, b: Any, /) -> Tensor:
     """a to the power of b; see `Power`."""
-    return two(POWER, a, b)
+    return binary(POWER)(a, b)
 
 
 def maximum(a: Any, b: Any, /) -> Tensor:
     """The larger of a and b, entry by entry; see `Maximum`."""
-    return two(MAXIMUM, a, b)
+    return binary(MAXIMUM)(a, b)
 
 
 def minimum(a: Any, b: Any, /) -> Tensor:
     """The smaller of a and b, entry by entry; see `Minimum`."""
-    return two(MINIMUM, a, b)
+    return binary(MINIMUM)(a, b)
 
 
 def logaddexp(a: Any, b: Any, /) -> Tensor:
     """log(e^a + e^b) without overflow; see `LogAddExp`."""
-    return two(LOGADDEXP, a, b)
+    return binary(LOGADDEXP)(a, b)
 
 
 def negate(x: Any, /) -> Tensor:
@@ -683,7 +678,7 @@ def sqrt(x: Any, /) -> Tensor:
 
 def square(x: Any, /) -> Tensor:
     """x ⊙ x; see `Multiply`."""
-    return two(MULTIPLY, x, x)
+    return binary(MULTIPLY)(x, x)
 
 
 def abs(x: Any, /) -> Tensor:

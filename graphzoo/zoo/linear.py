@@ -7,6 +7,7 @@ Parameters have PyTorch's names, shapes and initial distributions.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -331,7 +332,16 @@ def _rows(array: np.ndarray) -> np.ndarray:
 
 def _column_sums(rows: np.ndarray) -> np.ndarray:
     # BLAS adds up the rows of a matrix in half the time that sum(axis=0) takes.
-    return np.ones(len(rows), rows.dtype).dot(rows)
+    return _ones(len(rows), rows.dtype).dot(rows)
+
+
+def _ones(count: int, dtype: np.dtype[Any]) -> np.ndarray:
+    return _few_ones(count, dtype) if count <= 4096 else np.ones(count, dtype)
+
+
+@lru_cache(64)
+def _few_ones(count: int, dtype: np.dtype[Any]) -> np.ndarray:
+    return np.ones(count, dtype)
 
 
 def _second_applied(x2: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..module import Formulas, Module, record
+from ..module import Formulas, Module, binary, record
 from ..tape import Node
 from ..tensor import Tensor
 from .array import as_shape, normal_axis, reshape, shape_of, transpose
-from .elementwise import multiply, two
+from .elementwise import multiply
 
 __all__ = ["Einsum", "MatMul", "dot", "einsum", "inner", "matmul", "outer", "tensordot"]
 
@@ -185,7 +185,7 @@ MATMUL = MatMul()
 
 def matmul(a: Any, b: Any, /) -> Tensor:
     """The matrix product; see `MatMul`."""
-    return two(MATMUL, a, b)
+    return binary(MATMUL)(a, b)
 
 
 @lru_cache(512)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError, describe
-from ..module import binary, unary
+from ..module import Module, binary, unary
 from ..tensor import Tensor, constant
 from . import array, elementwise, group, matrix, window
 from .elementwise import ABS, ADD, DIVIDE, MULTIPLY, NEGATE, POWER, SUBTRACT
@@ -24,55 +24,12 @@ __all__: list[str] = []
 
 
 # Python's operators --------------------------------------------------------------------------------------------------
-# Written out, because on small arrays each further call costs as much as the arithmetic.
 
 
-def _add(a: Tensor, b: Any) -> Tensor:
-    return binary(ADD, a, b)
-
-
-def _radd(b: Tensor, a: Any) -> Tensor:
-    return binary(ADD, a, b)
-
-
-def _sub(a: Tensor, b: Any) -> Tensor:
-    return binary(SUBTRACT, a, b)
-
-
-def _rsub(b: Tensor, a: Any) -> Tensor:
-    return binary(SUBTRACT, a, b)
-
-
-def _mul(a: Tensor, b: Any) -> Tensor:
-    return binary(MULTIPLY, a, b)
-
-
-def _rmul(b: Tensor, a: Any) -> Tensor:
-    return binary(MULTIPLY, a, b)
-
-
-def _truediv(a: Tensor, b: Any) -> Tensor:
-    return binary(DIVIDE, a, b)
-
-
-def _rtruediv(b: Tensor, a: Any) -> Tensor:
-    return binary(DIVIDE, a, b)
-
-
-def _pow(a: Tensor, b: Any) -> Tensor:
-    return binary(POWER, a, b)
-
-
-def _rpow(b: Tensor, a: Any) -> Tensor:
-    return binary(POWER, a, b)
-
-
-def _matmul(a: Tensor, b: Any) -> Tensor:
-    return binary(matrix.MATMUL, a, b)
-
-
-def _rmatmul(b: Tensor, a: Any) -> Tensor:
-    return binary(matrix.MATMUL, a, b)
+def _reversed(module: Module) -> Callable[[Tensor, Any], Tensor]:
+    """The operator of a module for a tensor on the right."""
+    apply = binary(module)
+    return lambda b, a: apply(a, b)
 
 
 def _neg(x: Tensor) -> Tensor:
@@ -155,12 +112,12 @@ def _transpose(x: Tensor, *axes: Any) -> Tensor:
 
 
 OPERATORS: dict[str, Any] = {
-    "__add__": _add, "__radd__": _radd,
-    "__sub__": _sub, "__rsub__": _rsub,
-    "__mul__": _mul, "__rmul__": _rmul,
-    "__truediv__": _truediv, "__rtruediv__": _rtruediv,
-    "__pow__": _pow, "__rpow__": _rpow,
-    "__matmul__": _matmul, "__rmatmul__": _rmatmul,
+    "__add__": binary(ADD), "__radd__": _reversed(ADD),
+    "__sub__": binary(SUBTRACT), "__rsub__": _reversed(SUBTRACT),
+    "__mul__": binary(MULTIPLY), "__rmul__": _reversed(MULTIPLY),
+    "__truediv__": binary(DIVIDE), "__rtruediv__": _reversed(DIVIDE),
+    "__pow__": binary(POWER), "__rpow__": _reversed(POWER),
+    "__matmul__": binary(matrix.MATMUL), "__rmatmul__": _reversed(matrix.MATMUL),
     "__neg__": _neg, "__abs__": _abs, "__pos__": _pos,
     "__getitem__": array.index,
     "__eq__": _comparison(np.equal), "__ne__": _comparison(np.not_equal),
