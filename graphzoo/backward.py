@@ -14,7 +14,7 @@ no leaf's gradient changes before the sweep has come to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -230,8 +230,15 @@ def sweep(
     bound = -max(floor, latest_write())
 
     gradients: tuple[Any, ...] = ()
-    while reached:
-        order, node = heappop(reached)
+    ahead: Node | None = None  # one of the reached nodes: in a chain there is no other, and no need for the heap
+    while reached or ahead is not None:
+        if ahead is None:
+            order, node = heappop(reached)
+        else:
+            order, node = -ahead.number, ahead
+            if reached:
+                order, node = heappushpop(reached, (order, node))
+            ahead = None
         if order > bound:  # this node, and all that are still to come, are older than the floor or the latest write
             if -order < floor:
                 break
@@ -289,7 +296,10 @@ def sweep(
                 held = table.get(source)  # from here on what `add` does, in line
                 if held is None:
                     if kind is Node and (not waiting or source not in table):
-                        heappush(reached, (-source.number, source))
+                        if ahead is None:
+                            ahead = source
+                        else:
+                            heappush(reached, (-source.number, source))
                     table[source] = dx
                 elif source in owned:
                     held += dx
