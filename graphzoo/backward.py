@@ -228,6 +228,7 @@ def sweep(
     for source, gradient in seeds:
         add(source, gradient)
     bound = -max(floor, latest_write())
+    plain = targets is None and derive is None and not watch
 
     gradients: tuple[Any, ...] = ()
     ahead: Node | None = None  # one of the reached nodes: in a chain there is no other, and no need for the heap
@@ -247,12 +248,14 @@ def sweep(
         if waiting and node in waiting:
             for key in waiting.pop(node):
                 result.flush(key)
-        dy = table.pop(node)
+        dy = table.pop(node, None)  # None where it was differentiated together with a newer one
         if dy is None:
             continue
         if dy.__class__ is list:
             dy = tuple(dy)
         if node.extra is not None:
+            if plain and node.extra.at_once is not None and node.extra.at_once(node, dy, result, retain):
+                continue
             dy = visit(node, dy, result)
         if wanted is not None:
             if node in wanted:

@@ -102,9 +102,14 @@ class _Writes:
 
 
 class Extra:
-    """What only few nodes have: a name of their own, hooks on their outputs, gradients that were asked to stay."""
+    """What only few nodes have: a name of their own, hooks on their outputs, gradients that were asked to stay.
+
+    Nodes that were computed together may share one whose `at_once` differentiates them together: a function of a node,
+    its gradient, the sweep's `Gradients` and whether to retain; it says whether it did.
+    """
 
     __slots__ = ("hooks", "kept", "name")
+    at_once: Any = None
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -172,8 +177,8 @@ class Node:
         return tuple(node for source in self.inputs if (node := node_of(source)) is not None)
 
     def more(self) -> Extra:
-        """The node's `extra`, made on first use."""
-        if self.extra is None:
+        """The node's own `extra`, made on first use."""
+        if self.extra is None or self.extra.at_once is not None:
             self.extra = Extra()
         return self.extra
 

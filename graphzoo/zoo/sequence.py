@@ -21,6 +21,7 @@ from .gated import GRUCell, LSTMCell, pair
 from .linear import check_sizes
 from .recurrent import Cell, RNNCell, SimpleRNNCell
 from .regularization import Dropout
+from .strand import strand
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
@@ -264,10 +265,26 @@ class Run:
         self.pack: Any = None
         self.outputs = inputs.copy()
         times = range(len(inputs))
-        if backwards:
+        if recording and schedule is None and isinstance(cell, LSTMCell):
+            self._at_once(inputs, times[::-1] if backwards else times)
+        elif backwards:
             self._against_time(inputs, times, schedule)
         else:
             self._along_time(inputs, times, schedule)
+
+    def _at_once(self, inputs: list[Tensor], times: range) -> None:
+        """The first step by itself, the others together."""
+        self._step(times[0], inputs[times[0]])
+        first, others = self.outputs[times[0]].node, times[1:]
+        if first is None or not others:  # nothing that this layer reads requires a gradient
+            for t in others:
+                self._step(t, inputs[t])
+            return
+        places = [Place(self.scope, t) for t in others]
+        made = strand(first, [inputs[t] for t in others], self.state, places)
+        for t, (h, _) in zip(others, made, strict=True):
+            self.outputs[t] = h
+        self.state = list(made[-1])
 
     def _along_time(self, inputs: list[Tensor], times: range, schedule: Schedule | None) -> None:
         """The shortest sequences come last, and leave first."""
