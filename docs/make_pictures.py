@@ -66,6 +66,7 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
 
     yield "lstm", gz.graph(NextCharacter()(normal(5, 32, 8), rng.integers(0, 10, (5, 32))))
     yield "readme", gz.graph(NextCharacter()(normal(3, 32, 8), rng.integers(0, 10, (3, 32))))
+    yield "folded", gz.graph(NextCharacter()(normal(50, 32, 8), rng.integers(0, 10, (50, 32))))
     yield "translator", gz.graph(Translator()(normal(3, 32, 8), normal(3, 32, 8)))
     two_layers = gz.GRU(8, 16, num_layers=2, bidirectional=True, rng=0)
     yield "bidirectional", gz.graph(two_layers(normal(3, 32, 8))[0])
@@ -74,7 +75,7 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, graph in pictures():
-        print(graph.save(FOLDER / f"{name}.svg"), graph)
+        print(graph.save(FOLDER / f"{name}.svg", fold=7 if name == "folded" else None), graph)
 
 
 if __name__ == "__main__":

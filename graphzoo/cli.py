@@ -102,8 +102,8 @@ def _add_demo(commands: Any) -> None:
         "through time, and prints text that it writes before and after.",
         epilog="""\
 what it leaves in DIR:
-  graph.dot, graph.svg  the graph of a training step, cut down to 5 time steps
-                        (the SVG needs Graphviz)
+  graph.dot, graph.svg  the graph of a training step, unrolled over its time steps,
+                        which the SVG folds into 9 columns
   loss.png, loss.csv    the loss over the steps of training
   bptt.png, bptt.csv    over the time steps t: the gradient that reaches h_t, and
                         what each t contributes to the gradients of the weights

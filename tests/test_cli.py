@@ -48,8 +48,8 @@ options:
   --out DIR    where the results go (default: graphzoo-demo)
 
 what it leaves in DIR:
-  graph.dot, graph.svg  the graph of a training step, cut down to 5 time steps
-                        (the SVG needs Graphviz)
+  graph.dot, graph.svg  the graph of a training step, unrolled over its time steps,
+                        which the SVG folds into 9 columns
   loss.png, loss.csv    the loss over the steps of training
   bptt.png, bptt.csv    over the time steps t: the gradient that reaches h_t, and
                         what each t contributes to the gradients of the weights

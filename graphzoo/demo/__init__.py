@@ -146,13 +146,8 @@ def write_report(
 ) -> tuple[list[Path], list[str]]:
     """Write graph, tables and plots; gives the files, and a sentence on each that could not be made."""
     hints = []
-    files = [folder / "graph.dot"]
     graph = report.training_graph(model, inputs, targets)
-    graph.save(files[0])
-    try:
-        files.append(graph.save(folder / "graph.svg"))
-    except gz.RenderError as error:
-        hints.append(f"No graph.svg: {' '.join(str(error).split())}")
+    files = [graph.save(folder / "graph.dot"), graph.save(folder / "graph.svg", fold=report.GRAPH_COLUMNS)]
     norms = report.gradients_over_time(model, inputs, targets)
     steps = range(1, len(history.losses) + 1)
     files.append(report.save_table(folder / "loss.csv", {"step": steps, "loss": history.losses}))

@@ -15,13 +15,13 @@ import graphzoo as gz
 from .model import CharacterModel
 from .training import SMOOTH, History
 
-GRAPH_STEPS = 5  # time steps in the picture: enough to see the pattern, few enough to read
+GRAPH_COLUMNS = 9  # columns in the picture, in which the time steps between the first and the last few share one
 
 
 def training_graph(model: CharacterModel, inputs: np.ndarray, targets: np.ndarray) -> gz.Graph:
-    """The graph of a step of training, unrolled over only a few time steps."""
-    logits, _ = model(inputs[:GRAPH_STEPS])
-    return gz.graph(gz.CrossEntropyLoss()(logits, targets[:GRAPH_STEPS].reshape(-1)))
+    """The graph of a step of training, unrolled over all of its time steps."""
+    logits, _ = model(inputs)
+    return gz.graph(gz.CrossEntropyLoss()(logits, targets.reshape(-1)))
 
 
 def gradients_over_time(model: CharacterModel, inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:

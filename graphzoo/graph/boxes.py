@@ -19,6 +19,9 @@ Path = tuple[Scope | Step, ...]
 Column = tuple[Path, Step]
 """A box within which time runs, and one of the steps in it."""
 
+Columns = dict[Path, dict[Step, int]]
+"""For each box within which time runs its steps in order, each with the first node in it."""
+
 
 class Box:
     """Nodes and boxes in order of first appearance."""
@@ -88,6 +91,31 @@ def paths(graph: Graph) -> list[Path]:
 def column_of(path: Path) -> Column | None:
     """The box within which time runs around a node, and the node's step in it; None where there is none."""
     return next(((path[:depth], box) for depth, box in enumerate(path) if not isinstance(box, Scope)), None)
+
+
+def columns_of(graph: Graph, placed: list[Path]) -> Columns:
+    """The boxes within which time runs, with their steps."""
+    columns: Columns = {}
+    for node in graph.nodes:
+        column = column_of(placed[node.id])
+        if column is not None:
+            box, step = column
+            columns.setdefault(box, {}).setdefault(step, node.id)
+    return {box: dict(sorted(firsts.items())) for box, firsts in columns.items()}
+
+
+def bands_of(graph: Graph, placed: list[Path], columns: Columns) -> dict[Path, int]:
+    """For each box of columns the row of marks that it shares.
+
+    A box that uses what another one computed at the same time steps is a band above that, with the same marks: layers
+    of a network. A box for which time begins anew has marks of its own, to the right: an encoder and its decoder.
+    """
+    bands = {box: number for number, box in enumerate(columns)}
+    for edge in graph.edges:
+        source, target = column_of(placed[edge.source]), column_of(placed[edge.target])
+        if source is not None and target is not None and source[1] == target[1]:
+            bands[target[0]] = bands[source[0]]
+    return bands
 
 
 def _with_step(node: GraphNode, depth: int | None) -> Path:

@@ -7,50 +7,24 @@ order, and an edge from one step to the next has no say in how high its ends are
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, describe
 from ..tape import Scope
-from .boxes import Closing, Column, Opening, Path, column_of, paths, walk
+from .boxes import Closing, Column, Columns, Opening, Path, bands_of, column_of, columns_of, paths, walk
+from .words import CARRIED, COLOURS, FAINT, LINE, PLAIN, edge_labels, printable, shorten, title, tooltip
 
 if TYPE_CHECKING:
     from .graph import Edge, Graph, GraphNode
 
-Columns = dict[Path, dict[int, int]]
-"""For each box within which time runs its steps in order, each with the first node in it."""
-
 DIRECTIONS = ("TB", "BT", "LR", "RL")
-LONGEST_NAME = 60
-UNORDERED = {"Add", "Multiply", "Maximum", "Minimum"}
-"""Operations whose arguments may change places: their edges need no label."""
-
-# Paul Tol's "light" scheme, which stays apart for colour-blind readers, for the families that networks are built of;
-# the others, which move and combine numbers, are grey.
-COLOURS = {
-    "linear": "#77aadd",
-    "convolution": "#99ddff",
-    "recurrent": "#44bb99",
-    "gated": "#44bb99",
-    "sequence": "#44bb99",
-    "attention": "#bbcc33",
-    "normalization": "#aaaa00",
-    "activation": "#eedd88",
-    "loss": "#ee8866",
-    "regularization": "#ffaabb",
-    "pooling": "#cceeff",
-    "group": "#e6e6e6",
-    "array": "#f8f8f8",
-    "custom": "#ddccee",
-}
-PLAIN, LINE, FAINT, CARRIED = "#eeeeee", "#444444", "#aaaaaa", "#0077bb"
 
 
 def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
     """The lines between the braces of `digraph { ... }`."""
     placed = paths(graph)
-    columns = _columns(graph, placed)
+    columns = columns_of(graph, placed)
     if rankdir is None:
         rankdir = "BT" if columns else "TB"
     if rankdir not in DIRECTIONS:
@@ -61,9 +35,9 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
     stubs = _shared_stubs(graph)
     yield from _defaults(rankdir, bool(columns))
     if columns:
-        yield from _ruler(columns, _bands(graph, placed, columns))
+        yield from _ruler(columns, bands_of(graph, placed, columns))
     yield from _boxes(graph, placed, stubs)
-    labels = _edge_labels(graph)
+    labels = edge_labels(graph)
     states = _states_carried_over(graph, placed, columns)
     for edge in graph.edges:
         if edge.source not in stubs or stubs[edge.source][0] == edge.source:
@@ -85,16 +59,6 @@ def _defaults(rankdir: str, timed: bool) -> Iterator[str]:
     shape = {"shape": "box", "style": "rounded,filled", "height": "0.3", "margin": "0.1,0.05"}
     yield f"  node{_attributes(color=LINE, **shape, **font)}"
     yield f"  edge{_attributes(color=LINE, fontcolor=LINE, arrowsize='0.6', fontname='Helvetica', fontsize='8')}"
-
-
-def _columns(graph: Graph, placed: list[Path]) -> Columns:
-    columns: Columns = {}
-    for node in graph.nodes:
-        column = column_of(placed[node.id])
-        if column is not None:
-            box, step = column
-            columns.setdefault(box, {}).setdefault(step, node.id)
-    return {box: dict(sorted(firsts.items())) for box, firsts in columns.items()}
 
 
 def _shared_stubs(graph: Graph) -> dict[int, list[int]]:
@@ -148,20 +112,6 @@ def _ruler(columns: Columns, bands: dict[Path, int]) -> Iterator[str]:
         yield f"  {mark} -> {nodes[0]}{_attributes(style='invis', weight='100')}"
 
 
-def _bands(graph: Graph, placed: list[Path], columns: Columns) -> dict[Path, int]:
-    """For each box of columns the row of marks that it shares.
-
-    A box that uses what another one computed at the same time steps is a band above that, with the same marks: layers
-    of a network. A box for which time begins anew has marks of its own, to the right: an encoder and its decoder.
-    """
-    bands = {box: number for number, box in enumerate(columns)}
-    for edge in graph.edges:
-        source, target = column_of(placed[edge.source]), column_of(placed[edge.target])
-        if source is not None and target is not None and source[1] == target[1]:
-            bands[target[0]] = bands[source[0]]
-    return bands
-
-
 def _states_carried_over(graph: Graph, placed: list[Path], columns: Columns) -> set[int]:
     """Nodes outside of time through which a state passes from one box of columns to a single step of another.
 
@@ -184,7 +134,7 @@ def _operation(node: GraphNode, is_output: bool) -> str:
     dtypes = " ".join(dict.fromkeys(spec.dtype for spec in node.outputs))
     return _attributes(
         label=text(f"{shorten(node.label)}\n{dtypes} {shapes}"),
-        tooltip=text(_tooltip(node)),
+        tooltip=text(tooltip(node)),
         fillcolor=COLOURS.get(node.family, PLAIN),
         style="rounded,filled,dashed" if node.released else "rounded,filled",
         penwidth="2" if is_output else "1",
@@ -196,7 +146,7 @@ def _stub(nodes: list[GraphNode]) -> str:
     role = nodes[0].role
     return _attributes(
         label=text("\n".join(f"{shorten(node.label)} {node.outputs[0]}" for node in nodes)),
-        tooltip=text("\n".join(_tooltip(node) for node in nodes)),
+        tooltip=text("\n".join(tooltip(node) for node in nodes)),
         shape="ellipse" if role == "input" else "box",
         style="filled",
         fillcolor="#ffffff",
@@ -205,17 +155,6 @@ def _stub(nodes: list[GraphNode]) -> str:
         height="0.2",
         margin="0.05,0.03",
     )
-
-
-def _tooltip(node: GraphNode) -> str:
-    said = [node.path, node.role if node.role != "operation" else node.op]
-    if node.t is not None:
-        said.append(f"t = {node.t}")
-    if node.parameters:
-        said.append(f"{node.parameters:,} parameters")
-    if node.role == "operation":
-        said.append("released" if node.released else f"{node.saved_bytes:,} bytes saved for the backward pass")
-    return "\n".join(said)
 
 
 def _edge(edge: Edge, **layout: str) -> str:
@@ -243,34 +182,6 @@ def _edge_between_columns(edge: Edge, label: str, before: Column, after: Column,
         yield f"  n{edge.source} -> n{columns[box][step]}{_attributes(style='invis', weight='10')}"
 
 
-def _edge_labels(graph: Graph) -> dict[tuple[int, int], str]:
-    """By target and slot: the argument, where a reader could mistake it; else which of several outputs it is."""
-    inputs = Counter(edge.target for edge in graph.edges if not edge.own)
-    labels: dict[tuple[int, int], str] = {}
-    for edge in graph.edges:
-        source, target = graph.nodes[edge.source], graph.nodes[edge.target]
-        if edge.own and source.role == "parameter":
-            label = ""  # its stub says it
-        elif edge.own or (inputs[edge.target] > 1 and target.op not in UNORDERED):
-            label = edge.argument if source.name != edge.argument else ""
-        else:
-            label = f"[{edge.output}]" if len(source.outputs) > 1 else ""
-        labels[edge.target, edge.slot] = label
-    return labels
-
-
-def title(box: Scope | int) -> str:
-    """What stands over a box: ``encoder: LSTM``, or ``t = 3``."""
-    if not isinstance(box, Scope):
-        return f"t = {box}"
-    return box.name if box.kind in ("", box.name) else f"{box.name}: {box.kind}"
-
-
-def shorten(name: str) -> str:
-    """A name that fits a picture; the tooltip has all of it."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
 def text(value: str) -> str:
     r"""Any text, as what stands between the quotes of a label: Graphviz reads escapes and HTML entities in it.
 
@@ -279,14 +190,6 @@ def text(value: str) -> str:
     """
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
     return "\\n".join(printable(line) for line in escaped.split("\n"))
-
-
-def printable(value: str) -> str:
-    """The text with a symbol for each character that neither a terminal nor an SVG can show."""
-    return value.translate(_SYMBOLS).encode(errors="replace").decode()
-
-
-_SYMBOLS = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
 
 
 def _attributes(**values: str) -> str:

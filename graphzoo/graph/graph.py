@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ArgumentError, describe
 from ..tape import Scope
-from . import dot, render, summary
+from . import dot, render, summary, svg
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     import networkx
 
 NOTEBOOK_NODES = 500
-"""The largest graph that a notebook shows as a picture by itself."""
+"""The largest graph without time that a notebook shows as a picture by itself."""
+
+NOTEBOOK_COLUMNS = 11
+"""How many columns a notebook shows of a graph with time."""
+
+VIEWS = ("columns", "graph")
 
 
 class ArraySpec(NamedTuple):
@@ -234,27 +239,77 @@ class Graph:
 
         return graphviz.Digraph(body=[line + "\n" for line in dot.lines(self, rankdir)])
 
-    def to_svg(self, rankdir: str | None = None, timeout: float = render.TIMEOUT) -> str:
+    def to_svg(
+        self,
+        view: str | None = None,
+        *,
+        fold: int | None = None,
+        rankdir: str | None = None,
+        timeout: float = render.TIMEOUT,
+    ) -> str:
         """The picture as SVG text.
 
-        Raises:
-            RenderError: Graphviz is missing, failed, or took more than `timeout` seconds.
-        """
-        return render.render(self.to_dot(rankdir), "svg", timeout).decode()
+        Args:
+            view: "columns": time runs to the right, a column a step in exact order, and the nodes of one role stand in
+                one row; laid out by graphzoo itself, in milliseconds, on every machine alike. "graph": laid out by
+                Graphviz. By default columns where there are time steps, else the graph.
+            fold: for columns: of more time steps than this, those between the first and the last few are folded into
+                one column; at least 3. By default none.
+            rankdir: for the graph: direction of the computation, as in `to_dot`.
+            timeout: for the graph: seconds that Graphviz may take.
 
-    def save(self, path: str | Path, rankdir: str | None = None, timeout: float = render.TIMEOUT) -> Path:
+        Raises:
+            ArgumentError: an unknown view, an impossible fold.
+            RenderError: for the graph: Graphviz is missing, failed, or took too long.
+
+        >>> import graphzoo as gz
+        >>> x = gz.tensor([1.0], requires_grad=True)
+        >>> for t in range(100):
+        ...     with gz.time_step(t):
+        ...         x = x * 2
+        >>> picture = gz.graph(x).to_svg(fold=7)
+        >>> "t = 3…96" in picture
+        True
+        """
+        if self._view(view) == "graph":
+            return render.render(self.to_dot(rankdir), "svg", timeout).decode()
+        if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 3):
+            raise ArgumentError(
+                "a stretch of time is folded between the first and the last steps",
+                got=f"fold={fold!r}",
+                expected="an integer of at least 3, the number of columns that remain",
+            )
+        return svg.columns(self, fold)
+
+    def _view(self, view: str | None) -> str:
+        if view is None:
+            return "columns" if any(node.t is not None for node in self.nodes) else "graph"
+        if view not in VIEWS:
+            raise ArgumentError("an unknown view", got=describe(view), expected=" or ".join(map(repr, VIEWS)))
+        return view
+
+    def save(
+        self,
+        path: str | Path,
+        view: str | None = None,
+        *,
+        fold: int | None = None,
+        rankdir: str | None = None,
+        timeout: float = render.TIMEOUT,
+    ) -> Path:
         """Write the graph to a file, in the format of its ending: .dot or .gv (text), .svg, .png, .pdf.
 
         Args:
             path: where to; the folder must exist.
+            view, fold: of an .svg, as in `to_svg`; the other pictures are Graphviz's.
             rankdir: direction of the computation, as in `to_dot`.
-            timeout: seconds that Graphviz may take; not needed for text.
+            timeout: seconds that Graphviz may take; not needed for text, nor for columns.
 
         Returns:
             The path written to.
 
         Raises:
-            ArgumentError: an unknown ending, or a folder that does not exist.
+            ArgumentError: an unknown ending or view, or a folder that does not exist.
             RenderError: Graphviz is missing, failed, or took too long.
         """
         from pathlib import Path
@@ -268,8 +323,17 @@ class Graph:
             raise ArgumentError(
                 "the folder to save the graph in does not exist", got=str(path.parent), todo="create it first"
             )
-        text = self.to_dot(rankdir)
-        path.write_bytes(text.encode() if ending in render.TEXT else render.render(text, ending, timeout))
+        if ending == "svg":
+            content = self.to_svg(view, fold=fold, rankdir=rankdir, timeout=timeout).encode()
+        elif ending in render.TEXT:
+            content = self.to_dot(rankdir).encode()
+        elif self._view(view) == "columns" and view is not None:
+            raise ArgumentError(
+                "columns are drawn as SVG", got=f"view='columns' for {path.name}", expected="a path that ends in .svg"
+            )
+        else:
+            content = render.render(self.to_dot(rankdir), ending, timeout)
+        path.write_bytes(content)
         return path
 
     def summary(self, width: int = 100) -> str:
@@ -287,11 +351,12 @@ class Graph:
         return summary.table(self, width)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """What a notebook shows: a picture where Graphviz is there and the graph is small, a line of text otherwise."""
+        """What a notebook shows: a picture, with long stretches of time folded; of graphs too large for one a line."""
         bundle = {"text/plain": repr(self)}
-        if len(self.nodes) <= NOTEBOOK_NODES:
+        timed = self._view(None) == "columns"
+        if timed or len(self.nodes) <= NOTEBOOK_NODES:
             try:
-                bundle["image/svg+xml"] = self.to_svg(timeout=10)
+                bundle["image/svg+xml"] = self.to_svg(fold=NOTEBOOK_COLUMNS, timeout=10)
             except render.RenderError as error:
                 bundle["text/plain"] += f"\n{error}"
         return bundle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .boxes import Closing, Opening, walk
-from .dot import printable, title
+from .words import printable, title
 
 if TYPE_CHECKING:
     from .graph import Graph, GraphNode

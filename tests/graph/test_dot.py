@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import graphzoo as gz
 from graphzoo.graph import Graph, RenderError, graph, render
-from graphzoo.graph.dot import COLOURS
+from graphzoo.graph.words import COLOURS
 from tests.graph.models import Cell, encoder_decoder, graphs, perceptron, recurrent, stacked, zeros
 
 GOLDEN = Path(__file__).parent / "golden"
