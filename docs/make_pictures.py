@@ -68,6 +68,12 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
     yield "readme", gz.graph(NextCharacter()(normal(3, 32, 8), rng.integers(0, 10, (3, 32))))
     yield "folded", gz.graph(NextCharacter()(normal(50, 32, 8), rng.integers(0, 10, (50, 32))))
     yield "translator", gz.graph(Translator()(normal(3, 32, 8), normal(3, 32, 8)))
+    cell, h = gz.RNNCell(4, 8, rng=0), None
+    with gz.scope("network"):
+        for t in range(8):
+            with gz.time_step(t):
+                h = cell(gz.tensor(normal(4, 4), name="x"), h)
+    yield "gradients", gz.graph((h**2).sum(), gradients=True)
     two_layers = gz.GRU(8, 16, num_layers=2, bidirectional=True, rng=0)
     yield "bidirectional", gz.graph(two_layers(normal(3, 32, 8))[0])
 
@@ -75,7 +81,8 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, graph in pictures():
-        print(graph.save(FOLDER / f"{name}.svg", fold=7 if name == "folded" else None), graph)
+        colour = "family" if graph.gradients is None else "gradient"
+        print(graph.save(FOLDER / f"{name}.svg", fold=7 if name == "folded" else None, colour=colour), graph)
 
 
 if __name__ == "__main__":

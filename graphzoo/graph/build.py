@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
+
+import numpy as np
 
 from ..errors import ArgumentError, GradientError, describe
 from ..module import Module
 from ..tape import Leaf, Node, node_of, owner_of, saved_arrays
 from ..tape import Output as TapeOutput
 from ..tensor import Tensor
+from .gradients import GraphGradients, watch
 from .graph import ArraySpec, Edge, Graph, GraphNode
 
 MANY_USES = 8
@@ -20,7 +24,7 @@ MANY_USES = 8
 a picture into a knot, and take Graphviz minutes to lay out."""
 
 
-def graph(outputs: Any) -> Graph:
+def graph(outputs: Any, gradients: bool = False) -> Graph:
     """The frozen graph of everything that the given tensors were computed from.
 
     It can be taken before and after the backward pass; the structure is the same.
@@ -28,10 +32,14 @@ def graph(outputs: Any) -> Graph:
     Args:
         outputs: a tensor, or tensors in tuples, lists and dictionaries at any depth, as models return them;
             None is left out.
+        gradients: also run a backward pass from the outputs (each a single number; from their sum) and keep what it
+            carried, as `Graph.gradients`. It changes no `.grad` and releases nothing, so that `backward()` can follow;
+            after a `backward()` that released the graph it cannot be run.
 
     Raises:
-        ArgumentError: something else than a tensor, or no tensor at all.
+        ArgumentError: something else than a tensor, or no tensor at all; gradients of more than single numbers.
         GradientError: a tensor without a graph: detached, a constant, a leaf, or computed inside `gz.no_grad()`.
+        ReleasedError: gradients of a graph that an earlier backward pass released.
 
     >>> import graphzoo as gz
     >>> w = gz.Parameter([1.0, 2.0], name="w")
@@ -42,14 +50,31 @@ def graph(outputs: Any) -> Graph:
     1 constant x float32 (2,)
     2 operation Multiply float32 (2,)
     3 operation Add(b=1) float32 (2,)
+
+    >>> taken = gz.graph(loss.sum(), gradients=True)
+    >>> taken.gradients.nodes[taken.find(name="w")[0].id].norm
+    5.0
     """
-    roots = [_root(where, value) for where, value in _leaves_of_tree(outputs)]
+    values = list(_leaves_of_tree(outputs))
+    roots = [_root(where, value) for where, value in values]
     if not roots:
         raise ArgumentError(
             "graph() was given no tensor", got=describe(outputs), expected="the tensors to draw the graph of"
         )
-    recorded = _reached(roots)
-    return _Builder(recorded).build(roots)
+    builder = _Builder(_reached(roots))
+    frozen = builder.build(roots)
+    if not gradients:
+        return frozen
+    for where, value in values:
+        if value.size != 1:
+            raise ArgumentError(
+                "gradients are those of a loss",
+                got=describe(value) + (f" at outputs{where}" if where else ""),
+                expected="tensors of a single number",
+                todo="pass the loss, or reduce it first: outputs.sum()",
+            )
+    seeds = [(value.source, np.ones(value.shape, value.dtype)) for _, value in values]
+    return replace(frozen, gradients=builder.watch(seeds))
 
 
 def _leaves_of_tree(tree: Any) -> Iterable[tuple[str, Any]]:
@@ -116,6 +141,15 @@ class _Builder:
             self.add_operation(node)
         outputs = dict.fromkeys(self.ids[root] for root in roots)
         return Graph(tuple(self.nodes), tuple(self.edges), tuple(outputs))
+
+    def watch(self, seeds: list[tuple[Any, np.ndarray]]) -> GraphGradients:
+        """What a backward pass carries through the graph that was built."""
+        ids = {node: self.ids[node] for node in self.recorded}
+        edges = {(edge.target, edge.slot): index for index, edge in enumerate(self.edges)}
+        stubs = {
+            index: edge.source for index, edge in enumerate(self.edges) if self.nodes[edge.source].role != "operation"
+        }
+        return watch(seeds, ids, edges, stubs, self.tensors)
 
     def add_operation(self, node: Node) -> None:
         module = node.module

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ArgumentError, describe
 from ..tape import Scope
 from . import dot, render, summary, svg
+from .heat import Heat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import graphviz
     import networkx
+
+    from .gradients import GraphGradients
 
 NOTEBOOK_NODES = 500
 """The largest graph without time that a notebook shows as a picture by itself."""
@@ -28,6 +31,7 @@ NOTEBOOK_COLUMNS = 11
 """How many columns a notebook shows of a graph with time."""
 
 VIEWS = ("columns", "graph")
+COLOURINGS = ("family", "gradient")
 
 
 class ArraySpec(NamedTuple):
@@ -129,6 +133,7 @@ class Graph:
         nodes: all nodes; `nodes[i].id == i`.
         edges: one for each use of a value, by target and argument.
         outputs: ids of the nodes whose outputs the graph was asked for.
+        gradients: what a backward pass carried through it, if `gz.graph` was asked for that; else None.
 
     >>> import graphzoo as gz
     >>> x = gz.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -144,6 +149,7 @@ class Graph:
     nodes: tuple[GraphNode, ...]
     edges: tuple[Edge, ...]
     outputs: tuple[int, ...]
+    gradients: GraphGradients | None = None
 
     def __len__(self) -> int:
         """How many nodes it has, stubs of parameters included."""
@@ -244,6 +250,7 @@ class Graph:
         view: str | None = None,
         *,
         fold: int | None = None,
+        colour: str = "family",
         rankdir: str | None = None,
         timeout: float = render.TIMEOUT,
     ) -> str:
@@ -255,11 +262,13 @@ class Graph:
                 Graphviz. By default columns where there are time steps, else the graph.
             fold: for columns: of more time steps than this, those between the first and the last few are folded into
                 one column; at least 3. By default none.
+            colour: for columns: "family", or "gradient": the norms of the gradients on a logarithmic scale, from dark
+                blue to yellow; white for 0, red for NaN and infinity, grey where no gradient flowed.
             rankdir: for the graph: direction of the computation, as in `to_dot`.
             timeout: for the graph: seconds that Graphviz may take.
 
         Raises:
-            ArgumentError: an unknown view, an impossible fold.
+            ArgumentError: an unknown view or colour, an impossible fold; colours of gradients where there are none.
             RenderError: for the graph: Graphviz is missing, failed, or took too long.
 
         >>> import graphzoo as gz
@@ -279,7 +288,21 @@ class Graph:
                 got=f"fold={fold!r}",
                 expected="an integer of at least 3, the number of columns that remain",
             )
-        return svg.columns(self, fold)
+        return svg.columns(self, fold, self._heat(colour))
+
+    def _heat(self, colour: str) -> Heat | None:
+        if colour not in COLOURINGS:
+            raise ArgumentError("unknown colours", got=describe(colour), expected=" or ".join(map(repr, COLOURINGS)))
+        if colour == "family":
+            return None
+        if self.gradients is None:
+            raise ArgumentError(
+                "this graph knows of no gradients",
+                got="colour='gradient'",
+                expected="a graph taken with gradients",
+                todo="gz.graph(loss, gradients=True)",
+            )
+        return Heat.of(self.gradients)
 
     def _view(self, view: str | None) -> str:
         if view is None:
@@ -294,6 +317,7 @@ class Graph:
         view: str | None = None,
         *,
         fold: int | None = None,
+        colour: str = "family",
         rankdir: str | None = None,
         timeout: float = render.TIMEOUT,
     ) -> Path:
@@ -301,7 +325,7 @@ class Graph:
 
         Args:
             path: where to; the folder must exist.
-            view, fold: of an .svg, as in `to_svg`; the other pictures are Graphviz's.
+            view, fold, colour: of an .svg, as in `to_svg`; the other pictures are Graphviz's.
             rankdir: direction of the computation, as in `to_dot`.
             timeout: seconds that Graphviz may take; not needed for text, nor for columns.
 
@@ -324,7 +348,7 @@ class Graph:
                 "the folder to save the graph in does not exist", got=str(path.parent), todo="create it first"
             )
         if ending == "svg":
-            content = self.to_svg(view, fold=fold, rankdir=rankdir, timeout=timeout).encode()
+            content = self.to_svg(view, fold=fold, colour=colour, rankdir=rankdir, timeout=timeout).encode()
         elif ending in render.TEXT:
             content = self.to_dot(rankdir).encode()
         elif self._view(view) == "columns" and view is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .layout import Band, Layout, Placed, Route, Slot, lay_out
+from .heat import Heat, together
+from .layout import MARGIN, Band, Layout, Placed, Route, Slot, lay_out
 from .words import COLOURS, PLAIN, edge_labels, printable, shorten, title, tooltip
 
 if TYPE_CHECKING:
     from .graph import Graph
+
+LEGEND = 430.0  # pixels that the scale of gradient norms takes
 
 STYLE = """
 svg { --paper: #ffffff; --ink: #222222; --line: #555555; --faint: #b4b4b4; --carried: #0077bb; --step: #f4f4f4; }
@@ -35,6 +38,12 @@ text { font: 10px Helvetica, Arial, sans-serif; fill: var(--ink); text-anchor: m
 .node > .leaf { fill: var(--ink); }
 .node > .released { stroke-dasharray: 3 2; }
 .node > .output { stroke-width: 2.5; }
+.node > rect.cold { fill: var(--faint); }
+.node > .on-dark { fill: #ffffff; }
+.node > .on-light, .chip > .on-light { fill: #222222; }
+.chip > .on-dark { fill: #ffffff; }
+.start { text-anchor: start; }
+.end { text-anchor: end; }
 .chip rect { fill: var(--paper); stroke: var(--line); stroke-width: 0.7; }
 .chip.constant rect { stroke-dasharray: 2 2; }
 .chip text { fill: var(--ink); }
@@ -44,52 +53,154 @@ marker path { fill: var(--line); }
 """
 
 
-def columns(graph: Graph, fold: int | None = None) -> str:
-    """The columns view; `fold` as in `layout.lay_out`."""
-    return "\n".join(lines(graph, lay_out(graph, fold))) + "\n"
+def columns(graph: Graph, fold: int | None = None, heat: Heat | None = None) -> str:
+    """The columns view; `fold` as in `layout.lay_out`; with `heat` in the colours of gradient norms."""
+    return "\n".join(Drawing(graph, lay_out(graph, fold), heat).lines()) + "\n"
 
 
-def lines(graph: Graph, layout: Layout) -> Iterator[str]:
-    """The document, line by line: what lies behind comes first."""
-    width, height = number(layout.width), number(layout.height)
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="{escape(repr(graph)[1:-1])}">'
-    )
-    families = [f".{family} {{ fill: {colour}; }}" for family, colour in COLOURS.items()]
-    yield "<style>" + STYLE + "\n".join([f".operation {{ fill: {PLAIN}; }}", *families]) + "\n</style>"
-    yield "<defs>" + "".join(arrow(name) for name in ("arrow", "arrow-carried", "arrow-none")) + "</defs>"
-    yield f'<rect class="paper" width="{width}" height="{height}"/>'
-    for slot in layout.slots:
-        if slot.steps:
-            yield step(slot, layout)
-    for band in sorted(layout.bands, key=lambda band: band.depth):
-        yield scope(band)
-    labels = edge_labels(graph)
-    for route in layout.routes:
-        yield edge(graph, route, labels)
-    outputs = set(graph.outputs)
-    for box in layout.nodes:
-        yield node(graph, box, outputs)
-    yield "</svg>"
+class Drawing:
+    """One picture: a graph, where its nodes stand, and the scale of gradient norms if they are shown."""
+
+    def __init__(self, graph: Graph, layout: Layout, heat: Heat | None = None) -> None:
+        self.graph = graph
+        self.layout = layout
+        self.heat = heat
+        self.labels = edge_labels(graph)
+        self.outputs = set(graph.outputs)
+
+    def lines(self) -> Iterator[str]:
+        """The document, line by line: what lies behind comes first."""
+        layout = self.layout
+        width = number(layout.width if self.heat is None else max(layout.width, LEGEND))
+        height = number(layout.height if self.heat is None else layout.height + 24)
+        yield (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+            f'role="img" aria-label="{escape(repr(self.graph)[1:-1])}">'
+        )
+        families = [f".{family} {{ fill: {colour}; }}" for family, colour in COLOURS.items()]
+        yield "<style>" + STYLE + "\n".join([f".operation {{ fill: {PLAIN}; }}", *families]) + "\n</style>"
+        yield "<defs>" + "".join(arrow(name) for name in ("arrow", "arrow-carried", "arrow-none")) + "</defs>"
+        yield f'<rect class="paper" width="{width}" height="{height}"/>'
+        yield from (self.step(slot) for slot in layout.slots if slot.steps)
+        yield from (scope(band) for band in sorted(layout.bands, key=lambda band: band.depth))
+        yield from (self.edge(route) for route in layout.routes)
+        yield from (self.node(box) for box in layout.nodes)
+        if self.heat is not None:
+            yield legend(self.heat, layout.height)
+        yield "</svg>"
+
+    def step(self, slot: Slot) -> str:
+        """The background of a time step and its mark on the axis."""
+        x, y, width = number(slot.x - 4), number(self.layout.top), number(slot.width + 8)
+        middle, axis = number(slot.x + slot.width / 2), self.layout.axis
+        height = number(axis - 14 - self.layout.top)
+        return (
+            f'<rect class="step" x="{x}" y="{y}" width="{width}" height="{height}" rx="4"/>'
+            f'<text class="axis" x="{middle}" y="{number(axis)}">{slot.label}</text>'
+            f'<line class="edge" x1="{middle}" y1="{number(axis - 14)}" x2="{middle}" y2="{number(axis - 11)}"/>'
+        )
+
+    def edge(self, route: Route) -> str:
+        edges = [self.graph.edges[index] for index in route.edges]
+        flows = any(edge.gradient for edge in edges)
+        kinds = route.kind + ("" if flows else " none")
+        marker = "arrow-none" if not flows else "arrow" if route.kind == "up" else "arrow-carried"
+        way = "M" + " L".join(f"{number(x)},{number(y)}" for x, y in route.points)
+        several = [edge for edge in edges if edge.target == edges[0].target]
+        said = "\n".join(f"{edge.argument}: {edge.dtype} {edge.shape}" for edge in several)
+        colour = ""
+        norm = self.norm("edges", route.edges)
+        if self.heat is not None and norm is not None:
+            said += f"\ngradient norm {norm:.4g}"
+            colour = f' style="stroke: {self.heat.colour(norm)}; stroke-width: 2.5"'
+        path = (
+            f'<path class="edge {kinds}" d="{way}" marker-end="url(#{marker})" '
+            f'data-edges="{" ".join(map(str, route.edges))}"{colour}><title>{escape(said)}</title></path>'
+        )
+        label = ", ".join(dict.fromkeys(filter(None, (self.labels[edge.target, edge.slot] for edge in several))))
+        if not label or route.kind == "bus" or len(route.points) > 2:
+            return path
+        (x0, y0), (x1, y1) = route.points
+        if route.kind == "carried":  # above the line, where it begins: ways to a bus rise where it ends
+            x, y, anchor = (x0 + 2, y0 - 3, "start") if x0 < x1 else (x0 - 2, y0 - 3, "end")
+        else:
+            x, y, anchor = x1 + 4, y1 + 9, "start"
+        return path + f'<text class="edge-label {anchor}" x="{number(x)}" y="{number(y)}">{escape(label)}</text>'
+
+    def node(self, box: Placed) -> str:
+        """A node's box with its lines, the chips of its parameters, and a tooltip."""
+        first = self.graph[box.ids[0]]
+        operation = first.role == "operation"
+        kinds = [first.role, first.family] if operation else [first.role]
+        if operation and all(self.graph[id].released for id in box.ids):
+            kinds.append("released")
+        if self.outputs.intersection(box.ids):
+            kinds.append("output")
+        said = tooltip(first) if len(box.ids) == 1 else f"{first.path}\n{len(box.ids)} nodes"
+        colour, text = self.warmth(box.ids)
+        if text is None:
+            kinds, text = [*kinds, "cold"], ""
+        norm = self.norm("nodes", box.ids)
+        said += "" if norm is None else f"\ngradient norm {norm:.4g}"
+        text = text or ("" if operation else "leaf")
+        x, y, width, height = (number(value) for value in (box.x, box.y, box.width, box.height))
+        middle, round_by = number(box.x + box.width / 2), number(5 if operation else box.height / 2)
+        place = f'x="{x}" y="{y}" width="{width}" height="{height}" rx="{round_by}"'
+        return (
+            f'<g class="node" data-nodes="{" ".join(map(str, box.ids))}"><title>{escape(said)}</title>'
+            f'<rect class="{" ".join(kinds)}" {place}{colour}/>'
+            f'<text class="{text}" x="{middle}" y="{number(box.y + 14)}">{escape(box.lines[0])}</text>'
+            f'<text class="small {text}" x="{middle}" y="{number(box.y + 25)}">{escape(box.lines[1])}</text>'
+            f"{self.chips(box)}</g>"
+        )
+
+    def chips(self, box: Placed) -> str:
+        """Constants and parameters of a node: the first two by name, then how many more; all in the tooltips."""
+        if not box.chips:
+            return ""
+        groups = [[chip] for chip in box.chips]
+        if len(groups) > 3:
+            groups = [*groups[:2], list(box.chips[2:])]
+        room = box.width / len(groups)
+        letters = max(2, int((room - 6) / 4.2))
+        made = []
+        for place, group in enumerate(groups):
+            name = group[0][1] if len(group) == 1 else f"+{len(group)}"
+            ids = [id for id, _ in group]
+            left, top = box.x + room * place + 1.5, box.y + box.height
+            x, y = number(left + room / 2 - 1.5), number(top + 8.5)
+            said = "\n\n".join(f"{tooltip(self.graph[id])}\n{self.graph[id].outputs[0]}" for id in ids)
+            colour, text = self.warmth(ids)
+            made.append(
+                f'<g class="chip {self.graph[ids[0]].role}" data-nodes="{" ".join(map(str, ids))}">'
+                f"<title>{escape(said)}</title>"
+                f'<rect x="{number(left)}" y="{number(top)}" width="{number(room - 3)}" height="11" rx="3"{colour}/>'
+                f'<text class="{text or ""}" x="{x}" y="{y}">{escape(shorten(name, letters))}</text></g>'
+            )
+        return "".join(made)
+
+    def norm(self, table: str, ids: Iterable[int]) -> float | None:
+        """The norm of the gradients of some nodes or edges together; None where none flowed, or none is known."""
+        if self.graph.gradients is None:
+            return None
+        known = getattr(self.graph.gradients, table)
+        found = [known[id].norm for id in ids if id in known]
+        return together(found) if found else None
+
+    def warmth(self, ids: Iterable[int]) -> tuple[str, str | None]:
+        """Where norms are shown, the fill of some nodes and the class of text on it, None where no gradient flowed."""
+        if self.heat is None:
+            return "", ""
+        norm = self.norm("nodes", ids)
+        if norm is None:
+            return "", None
+        return f' style="fill: {self.heat.colour(norm)}"', "on-dark" if self.heat.is_dark(norm) else "on-light"
 
 
 def arrow(name: str) -> str:
     return (
-        f'<marker id="{name}" viewBox="0 0 6 6" refX="5.5" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
-        '<path d="M0,0 L6,3 L0,6 z"/></marker>'
-    )
-
-
-def step(slot: Slot, layout: Layout) -> str:
-    """The background of a time step and its mark on the axis."""
-    x, y, width = number(slot.x - 4), number(layout.top), number(slot.width + 8)
-    middle, bottom = number(slot.x + slot.width / 2), number(layout.axis - 14)
-    height = number(layout.axis - 14 - layout.top)
-    return (
-        f'<rect class="step" x="{x}" y="{y}" width="{width}" height="{height}" rx="4"/>'
-        f'<text class="axis" x="{middle}" y="{number(layout.axis)}">{slot.label}</text>'
-        f'<line class="edge" x1="{middle}" y1="{bottom}" x2="{middle}" y2="{number(layout.axis - 11)}"/>'
+        f'<marker id="{name}" viewBox="0 0 6 6" refX="5.5" refY="3" markerWidth="6" markerHeight="6" '
+        'markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0 L6,3 L0,6 z"/></marker>'
     )
 
 
@@ -102,81 +213,25 @@ def scope(band: Band) -> str:
     )
 
 
+def legend(heat: Heat, top: float) -> str:
+    """The scale of norms below the picture."""
+    steps = 24
+    norms = [heat.low * (heat.high / heat.low) ** (step / (steps - 1)) for step in range(steps)]
+    bar = "".join(
+        f'<rect x="{number(MARGIN + 112 + 5 * step)}" y="{number(top)}" width="5.5" height="10" '
+        f'style="fill: {heat.colour(norm)}"/>'
+        for step, norm in enumerate(norms)
+    )
+    y, end = number(top + 8.5), number(MARGIN + 118 + 5 * steps)
+    return (
+        f'<g class="legend">{bar}<text class="start" x="{number(MARGIN)}" y="{y}">gradient norm {heat.low:.1e}</text>'
+        f'<text class="start" x="{end}" y="{y}">{heat.high:.1e}; grey: no gradient</text></g>'
+    )
+
+
 def fitting(width: float) -> int:
     """How many letters of a scope's name fit."""
     return max(4, int((width - 8) / 5))
-
-
-def edge(graph: Graph, route: Route, labels: dict[tuple[int, int], str]) -> str:
-    edges = [graph.edges[index] for index in route.edges]
-    flows = any(edge.gradient for edge in edges)
-    kinds = route.kind + ("" if flows else " none")
-    marker = "arrow-none" if not flows else "arrow" if route.kind == "up" else "arrow-carried"
-    way = "M" + " L".join(f"{number(x)},{number(y)}" for x, y in route.points)
-    several = [edge for edge in edges if edge.target == edges[0].target]
-    said = "\n".join(f"{edge.argument}: {edge.dtype} {edge.shape}" for edge in several)
-    ids = " ".join(map(str, route.edges))
-    path = (
-        f'<path class="edge {kinds}" d="{way}" marker-end="url(#{marker})" data-edges="{ids}">'
-        f"<title>{escape(said)}</title></path>"
-    )
-    label = ", ".join(dict.fromkeys(filter(None, (labels[edge.target, edge.slot] for edge in several))))
-    if not label or route.kind == "bus" or len(route.points) > 2:
-        return path
-    (x0, y0), (x1, y1) = route.points
-    if route.kind == "carried":  # above the line, where it begins: ways to a bus rise where it ends
-        place, anchor = f'x="{number(x0 + (2 if x0 < x1 else -2))}" y="{number(y0 - 3)}"', "start" if x0 < x1 else "end"
-    else:
-        place, anchor = f'x="{number(x1 + 4)}" y="{number(y1 + 9)}"', "start"
-    return path + f'<text class="edge-label" {place} style="text-anchor: {anchor}">{escape(label)}</text>'
-
-
-def node(graph: Graph, box: Placed, outputs: set[int]) -> str:
-    """A node's box with its lines, the chips of its parameters, and a tooltip."""
-    first = graph[box.ids[0]]
-    x, y, width, height = (number(value) for value in (box.x, box.y, box.width, box.height))
-    kinds = [first.role, first.family] if first.role == "operation" else [first.role]
-    if first.role == "operation" and all(graph[id].released for id in box.ids):
-        kinds.append("released")
-    if outputs.intersection(box.ids):
-        kinds.append("output")
-    shape = f'<rect class="{" ".join(kinds)}" x="{x}" y="{y}" width="{width}" height="{height}" rx="5"/>'
-    if first.role != "operation":
-        shape = shape.replace('rx="5"', f'rx="{number(box.height / 2)}"')
-    middle = number(box.x + box.width / 2)
-    leaf = "" if first.role == "operation" else ' class="leaf"'
-    small = ' class="small"' if not leaf else ' class="small leaf"'
-    said = tooltip(first) if len(box.ids) == 1 else f"{first.path}\n{len(box.ids)} nodes"
-    written = (
-        f'<text{leaf} x="{middle}" y="{number(box.y + 14)}">{escape(box.lines[0])}</text>'
-        f'<text{small} x="{middle}" y="{number(box.y + 25)}">{escape(box.lines[1])}</text>'
-    )
-    return (
-        f'<g class="node" data-nodes="{" ".join(map(str, box.ids))}"><title>{escape(said)}</title>'
-        f"{shape}{written}{chips(graph, box)}</g>"
-    )
-
-
-def chips(graph: Graph, box: Placed) -> str:
-    """Constants and parameters of a node: the first two by name, then how many more; all in the tooltips."""
-    if not box.chips:
-        return ""
-    groups = [[chip] for chip in box.chips] if len(box.chips) < 4 else [[box.chips[0]], [box.chips[1]], box.chips[2:]]
-    room = box.width / len(groups)
-    letters = max(2, int((room - 6) / 4.2))
-    made = []
-    for place, group in enumerate(groups):
-        name = group[0][1] if len(group) == 1 else f"+{len(group)}"
-        left, top = box.x + room * place + 1.5, box.y + box.height
-        x, y = number(left + room / 2 - 1.5), number(top + 8.5)
-        said = "\n\n".join(f"{tooltip(graph[id])}\n{graph[id].outputs[0]}" for id, _ in group)
-        made.append(
-            f'<g class="chip {graph[group[0][0]].role}" data-nodes="{" ".join(str(id) for id, _ in group)}">'
-            f"<title>{escape(said)}</title>"
-            f'<rect x="{number(left)}" y="{number(top)}" width="{number(room - 3)}" height="11" rx="3"/>'
-            f'<text x="{x}" y="{y}">{escape(shorten(name, letters))}</text></g>'
-        )
-    return "".join(made)
 
 
 def number(value: float) -> str:

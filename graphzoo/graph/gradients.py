@@ -1,0 +1,152 @@
+"""What a backward pass carries through a graph, in numbers that are kept: `gz.graph(loss, gradients=True)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backward import drain, sweep
+from ..tape import Leaf, Node
+
+BINS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """An array in a few numbers; those of values but `nans` and `infs` are of its finite values.
+
+    Attributes:
+        size: how many values.
+        norm: √Σ x² over all values; NaN or infinite if one of them is.
+        mean, low, high: of the finite values, None where there are none.
+        zeros, nans, infs: how many values are that.
+        histogram: counts of the finite values in equal bins from low to high.
+
+    >>> import numpy as np
+    >>> Statistics.of(np.array([3.0, 0.0, -4.0, np.inf]))
+    Statistics(size=4, norm=inf, mean=-0.333, low=-4.0, high=3.0, zeros=1, nans=0, infs=1)
+    """
+
+    size: int
+    norm: float
+    mean: float | None
+    low: float | None
+    high: float | None
+    zeros: int
+    nans: int
+    infs: int
+    histogram: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Statistics:
+        """The statistics of an array."""
+        array = np.asarray(array, np.float64)
+        nans, infs = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+        finite = array[np.isfinite(array)] if nans or infs else array.ravel()
+        if not finite.size:
+            return cls(array.size, norm(array), None, None, None, 0, nans, infs, ())
+        low, high = float(finite.min()), float(finite.max())
+        # Over one value, or a range too small to be divided, there is one bin.
+        counts = np.histogram(finite, BINS, (low, high))[0] if high - low > 1e-12 * max(-low, high) else [finite.size]
+        zeros = int(finite.size - np.count_nonzero(finite))
+        histogram = tuple(int(count) for count in counts)
+        return cls(array.size, norm(array), float(finite.mean()), low, high, zeros, nans, infs, histogram)
+
+    def __repr__(self) -> str:
+        mean = "None" if self.mean is None else f"{self.mean:.3g}"
+        return (
+            f"Statistics(size={self.size}, norm={self.norm:.4g}, mean={mean}, low={self.low}, high={self.high}, "
+            f"zeros={self.zeros}, nans={self.nans}, infs={self.infs})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GraphGradients:
+    """A backward pass through a graph. What no gradient reached is in none of the tables: that is not the same as 0.
+
+    Attributes:
+        order: the operations, by id, in the order in which the pass visited them: newest first.
+        nodes: by node: statistics of the gradient of its output (of all its outputs together); for a stub of a
+            parameter or an input, of what this use contributed.
+        edges: by index of the edge: statistics of the gradient that flowed back along it.
+        cosines: by stub: the cosine between what this use contributed and the whole gradient. Contributions may cancel,
+            so that a norm alone says little. Left out where one of them is zero or not finite.
+        totals: by number of the tensor (`GraphNode.tensor`): the norm of its whole gradient.
+    """
+
+    order: tuple[int, ...]
+    nodes: Mapping[int, Statistics]
+    edges: Mapping[int, Statistics]
+    cosines: Mapping[int, float]
+    totals: Mapping[int, float]
+
+
+def norm(array: Any) -> float:
+    """√Σ x², without overflow on the way."""
+    array = np.asarray(array, np.float64)
+    largest = float(np.max(np.abs(array), initial=0.0))
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.sqrt(np.sum(np.square(array / largest))))
+
+
+def watch(
+    seeds: list[tuple[Any, np.ndarray]],
+    ids: Mapping[Node, int],
+    edges: Mapping[tuple[int, int], int],
+    stubs: Mapping[int, int],
+    tensors: Mapping[Leaf, int],
+) -> GraphGradients:
+    """Run a backward pass that changes no `.grad` and releases nothing, and note what it carries.
+
+    Args:
+        seeds: sources and the gradients to start from.
+        ids: of the operations. edges: the index of each edge by target and slot.
+        stubs: by index of an edge that comes from a leaf, the stub that it comes from.
+        tensors: the numbers of the leaves.
+    """
+    table = drain(sweep(seeds, retain=True)).table
+    totals = {leaf: np.asarray(g, np.float64) for leaf, g in table.items() if leaf in tensors}
+    norms = {leaf: norm(total) for leaf, total in totals.items()}
+
+    order: list[int] = []
+    of_nodes: dict[int, Statistics] = {}
+    of_edges: dict[int, Statistics] = {}
+    of_stubs: dict[int, tuple[Leaf, np.ndarray]] = {}
+    for step in sweep(seeds, retain=True, watch=True):
+        id = ids[step.node]
+        order.append(id)
+        of_nodes[id] = Statistics.of(_joined(step.upstream))
+        for slot, gradient in enumerate(step.gradients):
+            if gradient is None:
+                continue
+            index = edges[id, slot]
+            of_edges[index] = Statistics.of(gradient)
+            source = step.node.inputs[slot]
+            if index in stubs:  # an input that several nodes use at one time step is one stub
+                held = of_stubs.get(stubs[index])
+                of_stubs[stubs[index]] = (source, gradient if held is None else held[1] + gradient)
+    cosines = {}
+    for stub, (leaf, gradient) in of_stubs.items():
+        of_nodes[stub] = Statistics.of(gradient)
+        lengths = of_nodes[stub].norm, norms[leaf]
+        if all(0 < length < np.inf for length in lengths):
+            cosines[stub] = _cosine(gradient / lengths[0], totals[leaf] / lengths[1])
+    return GraphGradients(
+        tuple(order), of_nodes, of_edges, cosines, {tensors[leaf]: total for leaf, total in norms.items()}
+    )
+
+
+def _joined(upstream: Any) -> np.ndarray:
+    """The gradients of several outputs in one array."""
+    if not isinstance(upstream, tuple):
+        return np.asarray(upstream)
+    return np.concatenate([np.ravel(each) for each in upstream if each is not None])
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """The cosine between two arrays of norm 1."""
+    return float(np.clip(np.sum(one * other, dtype=np.float64), -1.0, 1.0))
