@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md and docs/graph.md: `python docs/make_pictures.py`, with Graphviz installed."""
+"""Makes the pictures and the page of README.md and docs/graph.md: `python docs/make_pictures.py`, with Graphviz."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +78,20 @@ def pictures() -> Iterator[tuple[str, gz.Graph]]:
     yield "bidirectional", gz.graph(two_layers(normal(3, 32, 8))[0])
 
 
+def pages() -> Iterator[tuple[str, gz.Graph]]:
+    """Name and graph of each page."""
+    rng = np.random.default_rng(0)
+    loss = NextCharacter()(rng.normal(size=(12, 4, 8)).astype(np.float32), rng.integers(0, 10, (12, 4)))
+    yield "lstm", gz.graph(loss, gradients=True)
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, graph in pictures():
         colour = "family" if graph.gradients is None else "gradient"
         print(graph.save(FOLDER / f"{name}.svg", fold=7 if name == "folded" else None, colour=colour), graph)
+    for name, graph in pages():
+        print(graph.save(FOLDER / f"{name}.html"), graph)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ A dynamic computation-graph engine with tape autodiff, on NumPy.
 commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
+  draw    run a program and draw the graph of one of its tensors
   doctor  tell what graphzoo finds here, and what could be better""",
         epilog="""\
 Start with `graphzoo demo`: it takes about a minute and brings its own text.
@@ -84,6 +85,7 @@ Start with `graphzoo demo`: it takes about a minute and brings its own text.
     commands = top.add_subparsers(metavar="COMMAND", prog="graphzoo", help=argparse.SUPPRESS, parser_class=_Parser)
     _add_demo(commands)
     _add_sample(commands)
+    _add_draw(commands)
     doctor = commands.add_parser(
         "doctor",
         usage="graphzoo doctor",
@@ -143,6 +145,28 @@ def _add_sample(commands: Any) -> None:
     add("--temperature", metavar="T", type=temperature, default=0.6, help=scale)
     add("--seed", metavar="N", type=whole(0), help="for the same text every time (default: another each time)")
     sample.set_defaults(run=_sample)
+
+
+def _add_draw(commands: Any) -> None:
+    draw = commands.add_parser(
+        "draw",
+        usage="graphzoo draw PROGRAM.py:NAME -o FILE [options]",
+        description="Runs a Python program and draws what led to the tensor (or tensors, or gz.Graph)\n"
+        "that its variable NAME holds in the end.",
+        epilog="""\
+The ending of FILE decides: .html (a page to search and click in), .svg, .dot,
+.gv, .png, .pdf. PNG and PDF, and the SVG of a graph without time steps, need
+Graphviz.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = draw.add_argument
+    add("target", metavar="PROGRAM.py:NAME", help="the program, and the variable to draw")
+    add("-o", "--out", metavar="FILE", type=Path, required=True, help="where to")
+    add("--view", choices=("columns", "graph"), help="of an SVG: time in columns, or Graphviz's graph")
+    add("--fold", metavar="N", type=whole(3), help="of SVG and HTML: fold time into so many columns")
+    add("--gradients", action="store_true", help="with the gradients of a backward pass: SVG colours, HTML steps")
+    draw.set_defaults(run=_draw)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -206,6 +230,18 @@ def _sample(options: argparse.Namespace) -> int:
         print(f"graphzoo sample: error: {error}", file=sys.stderr)
         return 2
     print(text)
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from .draw import draw
+    from .errors import GraphzooError
+
+    try:
+        print(draw(options.target, options.out, options.view, options.fold, options.gradients))
+    except GraphzooError as error:
+        print(f"graphzoo draw: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0
 
 

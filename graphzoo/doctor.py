@@ -41,7 +41,7 @@ VARIABLES = (
 # The extras a user may want: their packages, and what they are for.
 EXTRAS = {
     "plot": (("matplotlib",), "the plots that `graphzoo demo` leaves"),
-    "draw": (("pygraphviz",), "Graphviz layouts through networkx"),
+    "draw": (("pygraphviz", "latex2mathml"), "Graphviz as a Python package, and formulas on the pages of graphs"),
     "bench": (("torch", "autograd", "mygrad", "threadpoolctl"), "`python -m benchmarks`"),
 }
 
@@ -151,7 +151,7 @@ def _dot_advice(readings: Readings) -> str | None:
     if readings.dot is not None:
         return None
     return (
-        "no working `dot` for SVG, PNG and PDF pictures: install Graphviz "
+        "no working `dot` for pictures other than columns of time: install Graphviz "
         "(`apt install graphviz`, `brew install graphviz`, `winget install graphviz`); DOT text needs none"
     )
 

@@ -20,6 +20,7 @@ A dynamic computation-graph engine with tape autodiff, on NumPy.
 commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
+  draw    run a program and draw the graph of one of its tensors
   doctor  tell what graphzoo finds here, and what could be better
 
 options:

@@ -18,6 +18,7 @@ ALL_PACKAGES = {
     "graphviz": "0.21",
     "matplotlib": "3.11.2",
     "pygraphviz": "1.14",
+    "latex2mathml": "3.78",
     "torch": "2.13.0",
     "autograd": "1.9.1",
     "mygrad": "2.5.0",
@@ -40,7 +41,7 @@ WELL = doctor.Readings(
 # A container on a large machine: two cores to use, and an OpenBLAS that sees 64 and takes them for AVX2 ones.
 CONTAINER = dataclasses.replace(
     WELL,
-    packages=ALL_PACKAGES | dict.fromkeys(["pygraphviz", "torch", "mygrad"]),
+    packages=ALL_PACKAGES | dict.fromkeys(["pygraphviz", "latex2mathml", "torch", "mygrad"]),
     processor="EPYC 9654",
     cores=2,
     blas_core="Zen",
@@ -72,7 +73,7 @@ processor    Xeon Gold 6230, 8 cores usable, AVX-512
 BLAS         scipy-openblas 0.3.31, SkylakeX kernels, 8 threads
 dot          dot - graphviz version 2.43.0 (0)
 extra plot   matplotlib 3.11.2
-extra draw   pygraphviz 1.14
+extra draw   pygraphviz 1.14, latex2mathml 3.78
 extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0, threadpoolctl 3.8.0
 environment  nothing set
 
@@ -90,7 +91,7 @@ processor    EPYC 9654, 2 cores usable, AVX-512
 BLAS         scipy-openblas 0.3.31, Zen kernels, 64 threads
 dot          missing
 extra plot   matplotlib 3.11.2
-extra draw   pygraphviz missing
+extra draw   pygraphviz missing, latex2mathml missing
 extra bench  torch missing, autograd 1.9.1, mygrad missing, threadpoolctl 3.8.0
 environment  NPY_DISABLE_CPU_FEATURES=AVX512_SPR
 
@@ -99,9 +100,10 @@ Advice:
 set OPENBLAS_CORETYPE=SkylakeX before NumPy loads; \
 matrix products then run up to 1.9 times as fast, depending on the processor
 - BLAS runs 64 threads where 2 can run at once: set OPENBLAS_NUM_THREADS=2
-- no working `dot` for SVG, PNG and PDF pictures: install Graphviz (`apt install graphviz`, \
+- no working `dot` for pictures other than columns of time: install Graphviz (`apt install graphviz`, \
 `brew install graphviz`, `winget install graphviz`); DOT text needs none
-- for Graphviz layouts through networkx: `pip install 'graphzoo[draw]'` (pygraphviz missing)
+- for Graphviz as a Python package, and formulas on the pages of graphs: `pip install 'graphzoo[draw]'` \
+(pygraphviz, latex2mathml missing)
 - for `python -m benchmarks`: `pip install 'graphzoo[bench]'` (torch, mygrad missing)"""
 
 LAPTOP_TEXT = (

@@ -191,6 +191,7 @@ class _Builder:
                 saved_bytes=sum(dict(owner_of(array) for array in saved_arrays(node)).values()),
                 released=node.released,
                 module=self.modules.setdefault(module, len(self.modules)),
+                formulas=module.formulas,
             )
         )
         for given, slot, argument, source in edges:

@@ -74,6 +74,7 @@ class GraphGradients:
         edges: by index of the edge: statistics of the gradient that flowed back along it.
         cosines: by stub: the cosine between what this use contributed and the whole gradient. Contributions may cancel,
             so that a norm alone says little. Left out where one of them is zero or not finite.
+        gathered: by stub: the norm of what had come together for its tensor once this use was added.
         totals: by number of the tensor (`GraphNode.tensor`): the norm of its whole gradient.
     """
 
@@ -81,6 +82,7 @@ class GraphGradients:
     nodes: Mapping[int, Statistics]
     edges: Mapping[int, Statistics]
     cosines: Mapping[int, float]
+    gathered: Mapping[int, float]
     totals: Mapping[int, float]
 
 
@@ -116,6 +118,8 @@ def watch(
     of_nodes: dict[int, Statistics] = {}
     of_edges: dict[int, Statistics] = {}
     of_stubs: dict[int, tuple[Leaf, np.ndarray]] = {}
+    sums: dict[Leaf, np.ndarray] = {}
+    gathered: dict[int, float] = {}
     for step in sweep(seeds, retain=True, watch=True):
         id = ids[step.node]
         order.append(id)
@@ -129,6 +133,8 @@ def watch(
             if index in stubs:  # an input that several nodes use at one time step is one stub
                 held = of_stubs.get(stubs[index])
                 of_stubs[stubs[index]] = (source, gradient if held is None else held[1] + gradient)
+                sums[source] = sums.get(source, 0) + np.asarray(gradient, np.float64)
+                gathered[stubs[index]] = norm(sums[source])
     cosines = {}
     for stub, (leaf, gradient) in of_stubs.items():
         of_nodes[stub] = Statistics.of(gradient)
@@ -136,7 +142,7 @@ def watch(
         if all(0 < length < np.inf for length in lengths):
             cosines[stub] = _cosine(gradient / lengths[0], totals[leaf] / lengths[1])
     return GraphGradients(
-        tuple(order), of_nodes, of_edges, cosines, {tensors[leaf]: total for leaf, total in norms.items()}
+        tuple(order), of_nodes, of_edges, cosines, gathered, {tensors[leaf]: total for leaf, total in norms.items()}
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ArgumentError, describe
+from ..module import Formulas
 from ..tape import Scope
 from . import dot, render, summary, svg
 from .heat import Heat
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from .gradients import GraphGradients
 
 NOTEBOOK_NODES = 500
-"""The largest graph without time that a notebook shows as a picture by itself."""
+"""The largest graph that a notebook shows as a page, and without time as a picture, by itself."""
 
 NOTEBOOK_COLUMNS = 11
 """How many columns a notebook shows of a graph with time."""
 
 VIEWS = ("columns", "graph")
 COLOURINGS = ("family", "gradient")
+ENDINGS = (*render.TEXT, *render.PICTURES, "html")
 
 
 class ArraySpec(NamedTuple):
@@ -69,6 +71,7 @@ class GraphNode:
         module: number of the module among the graph's modules, the same for every use of it; None if no operation.
         tensor: number of the tensor among the graph's parameters, inputs and constants; the same for every stub of one
             tensor. None for operations.
+        formulas: the module's three passes in LaTeX; None if no operation.
     """
 
     id: int
@@ -85,6 +88,7 @@ class GraphNode:
     released: bool = False
     module: int | None = None
     tensor: int | None = None
+    formulas: Formulas | None = None
 
     @property
     def label(self) -> str:
@@ -282,13 +286,36 @@ class Graph:
         """
         if self._view(view) == "graph":
             return render.render(self.to_dot(rankdir), "svg", timeout).decode()
+        return svg.columns(self, self._fold(fold), self._heat(colour))
+
+    def _fold(self, fold: int | None) -> int | None:
         if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 3):
             raise ArgumentError(
                 "a stretch of time is folded between the first and the last steps",
                 got=f"fold={fold!r}",
                 expected="an integer of at least 3, the number of columns that remain",
             )
-        return svg.columns(self, fold, self._heat(colour))
+        return fold
+
+    def to_html(self, *, fold: int | None = None, title: str = "graphzoo") -> str:
+        """The columns view as one page that needs nothing else: no network, no server, no Graphviz.
+
+        In it: search (Enter goes on to the next), zoom, and a click on a node for its path, shapes, bytes and formulas.
+        For a graph taken with `gz.graph(loss, gradients=True)` also the backward pass, node by node with ◀ ▶ or the
+        arrow keys: what arrives at each node and what it hands on, what has gathered for each parameter, and its
+        contributions over time. Formulas are set as mathematics where latex2mathml is installed (``graphzoo[draw]``),
+        else as LaTeX.
+
+        Args:
+            fold: as in `to_svg`; by default only graphs of more than 5,000 nodes are folded.
+            title: of the page.
+
+        Raises:
+            ArgumentError: an impossible fold.
+        """
+        from . import page
+
+        return page.html(self, self._fold(fold), title)
 
     def _heat(self, colour: str) -> Heat | None:
         if colour not in COLOURINGS:
@@ -321,11 +348,11 @@ class Graph:
         rankdir: str | None = None,
         timeout: float = render.TIMEOUT,
     ) -> Path:
-        """Write the graph to a file, in the format of its ending: .dot or .gv (text), .svg, .png, .pdf.
+        """Write the graph to a file, in the format of its ending: .html, .svg, .dot or .gv (text), .png, .pdf.
 
         Args:
             path: where to; the folder must exist.
-            view, fold, colour: of an .svg, as in `to_svg`; the other pictures are Graphviz's.
+            view, fold, colour: of an .svg, as in `to_svg` (`fold` of a page, too); the other pictures are Graphviz's.
             rankdir: direction of the computation, as in `to_dot`.
             timeout: seconds that Graphviz may take; not needed for text, nor for columns.
 
@@ -340,14 +367,16 @@ class Graph:
 
         path = Path(path)
         ending = path.suffix.lower().removeprefix(".")
-        if ending not in render.TEXT + render.PICTURES:
-            known = ", ".join("." + known for known in render.TEXT + render.PICTURES)
+        if ending not in ENDINGS:
+            known = ", ".join("." + known for known in ENDINGS)
             raise ArgumentError("a graph is saved in the format of the file's ending", got=str(path), expected=known)
         if not path.parent.is_dir():
             raise ArgumentError(
                 "the folder to save the graph in does not exist", got=str(path.parent), todo="create it first"
             )
-        if ending == "svg":
+        if ending == "html":
+            content = self.to_html(fold=fold, title=path.stem).encode()
+        elif ending == "svg":
             content = self.to_svg(view, fold=fold, colour=colour, rankdir=rankdir, timeout=timeout).encode()
         elif ending in render.TEXT:
             content = self.to_dot(rankdir).encode()
@@ -375,7 +404,8 @@ class Graph:
         return summary.table(self, width)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """What a notebook shows: a picture, with long stretches of time folded; of graphs too large for one a line."""
+        """What a notebook shows: the page in a frame, a picture with long stretches of time folded where it cannot show
+        that, a line of text where it can show neither; of large graphs no page, without time no picture."""
         bundle = {"text/plain": repr(self)}
         timed = self._view(None) == "columns"
         if timed or len(self.nodes) <= NOTEBOOK_NODES:
@@ -383,6 +413,10 @@ class Graph:
                 bundle["image/svg+xml"] = self.to_svg(fold=NOTEBOOK_COLUMNS, timeout=10)
             except render.RenderError as error:
                 bundle["text/plain"] += f"\n{error}"
+        if len(self.nodes) <= NOTEBOOK_NODES:
+            from . import page
+
+            bundle["text/html"] = page.frame(self.to_html())
         return bundle
 
 

@@ -290,9 +290,9 @@ def test_notebooks_show_a_picture(taken):
     assert "<svg" in bundle["image/svg+xml"]
 
 
-def test_notebooks_show_text_without_graphviz(taken, nothing_installed):
+def test_notebooks_show_a_page_without_graphviz(taken, nothing_installed):
     bundle = taken._repr_mimebundle_()
-    assert set(bundle) == {"text/plain"}
+    assert set(bundle) == {"text/plain", "text/html"}
     assert "apt install graphviz" in bundle["text/plain"]
 
 

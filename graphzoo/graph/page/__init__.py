@@ -1,0 +1,138 @@
+"""One self-contained page of a graph: the columns view with all that is known of each node, and the backward pass to go
+through node by node. It needs no network, and its policy forbids it one."""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from ...module import Formulas
+from ..heat import BROKEN, SCALE, ZERO, Heat
+from ..layout import lay_out
+from ..mathml import equations, mathml
+from ..svg import Drawing
+
+if TYPE_CHECKING:
+    from ..gradients import Statistics
+    from ..graph import Graph, GraphNode
+
+MANY_NODES = 5000
+"""A graph with time of more nodes than this is folded by itself, and the page says so."""
+
+FOLDED = 15
+PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
+
+
+def html(graph: Graph, fold: int | None, title: str) -> str:
+    """The page. `fold` as in `Graph.to_svg`; None folds graphs of very many nodes only."""
+    note = ""
+    steps = {node.t for node in graph.nodes} - {None}
+    if fold is None and len(graph) > MANY_NODES and len(steps) > FOLDED:
+        fold = FOLDED
+    if fold is not None and len(steps) > fold:
+        note = f"{len(graph):,} nodes: the {len(steps)} time steps are folded into {fold} columns"
+    parts = {
+        "TITLE": escape(title),
+        "NOTE": escape(note),
+        "STYLE": _file("page.css"),
+        "SCRIPT": _file("page.js"),
+        "PICTURE": "\n".join(Drawing(graph, lay_out(graph, fold)).lines()),
+        "DATA": _for_script(_data(graph)),
+    }
+    page = _file("page.html")
+    pieces = page.split("@")  # every other one is the name of a part; the template has no other @
+    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def frame(page: str) -> str:
+    """The page for a notebook: in a frame that may run its script and nothing else."""
+    return (
+        '<iframe sandbox="allow-scripts allow-downloads" style="width: 100%; height: 520px; border: 0" '
+        f'srcdoc="{escape(page)}"></iframe>'
+    )
+
+
+def _file(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8").rstrip()
+
+
+def _data(graph: Graph) -> dict[str, Any]:
+    gradients = graph.gradients
+    data: dict[str, Any] = {
+        "nodes": [_node(node) for node in graph.nodes],
+        "edges": [
+            {
+                "source": edge.source, "target": edge.target, "argument": edge.argument, "own": edge.own,
+                "shape": str(edge.shape), "dtype": edge.dtype,
+            }
+            for edge in graph.edges
+        ],
+        "formulas": _formulas(graph),
+        "gradients": None,
+    }  # fmt: skip
+    if gradients is not None:
+        heat = Heat.of(gradients)
+        data["gradients"] = {
+            "order": gradients.order,
+            "nodes": {id: _statistics(found) for id, found in gradients.nodes.items()},
+            "edges": {index: _number(found.norm) for index, found in gradients.edges.items()},
+            "cosines": {id: _number(cosine) for id, cosine in gradients.cosines.items()},
+            "gathered": {id: _number(norm) for id, norm in gradients.gathered.items()},
+            "totals": {tensor: _number(norm) for tensor, norm in gradients.totals.items()},
+        }
+        span = heat.high / heat.low
+        colours = [heat.colour(heat.low * span ** (place / 63)) for place in range(64)]
+        colours = colours if span > 1 else [SCALE[-1]]
+        data["scale"] = {"low": heat.low, "high": heat.high, "colours": colours, "zero": ZERO, "broken": BROKEN}
+    return data
+
+
+def _node(node: GraphNode) -> dict[str, Any]:
+    return {
+        "id": node.id, "label": node.label, "path": node.path, "op": node.op, "role": node.role,
+        "family": node.family, "t": node.t, "outputs": [str(spec) for spec in node.outputs],
+        "parameters": node.parameters, "saved_bytes": node.saved_bytes, "released": node.released,
+        "module": node.module, "tensor": node.tensor,
+    }  # fmt: skip
+
+
+def _statistics(found: Statistics) -> dict[str, Any]:
+    return {
+        "size": found.size, "norm": _number(found.norm), "mean": _number(found.mean), "low": _number(found.low),
+        "high": _number(found.high), "zeros": found.zeros, "nans": found.nans, "infs": found.infs,
+        "histogram": found.histogram,
+    }  # fmt: skip
+
+
+def _number(value: float | None) -> float | str | None:
+    """A number as JSON can say it."""
+    return str(value) if value is not None and not math.isfinite(value) else value
+
+
+def _formulas(graph: Graph) -> dict[str, list[tuple[str, str]]]:
+    """For each operation of the graph its passes: a title, and the formula as markup."""
+    known: dict[str, Formulas] = {}
+    for node in graph.nodes:
+        if node.formulas is not None:
+            known.setdefault(node.op, node.formulas)
+    return {
+        op: [(title, _markup(latex)) for name, title in PASSES.items() if (latex := getattr(formulas, name))]
+        for op, formulas in known.items()
+    }
+
+
+def _markup(latex: str) -> str:
+    """MathML where latex2mathml is installed and can say it, LaTeX elsewhere."""
+    try:
+        return "".join(mathml(part, "block") for part in equations(latex))
+    except (ImportError, ValueError):
+        return f"<code>{escape(latex)}</code>"
+
+
+def _for_script(data: Any) -> str:
+    """JSON that can stand in a page: no text in it can close the script, or be taken for a comment."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

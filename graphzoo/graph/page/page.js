@@ -1,0 +1,361 @@
+"use strict";
+
+// The page of one graph. Its data: nodes (by id), edges, formulas (by operation), and, where they were recorded, the
+// gradients of one backward pass. "null" is "not recorded" or "none flowed", and is never shown as 0.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const picture = document.getElementById("picture");
+const svg = picture.querySelector("svg");
+const find = (id) => document.getElementById(id);
+const { nodes, edges, gradients } = data;
+
+// The boxes of the picture; a folded one stands for several nodes.
+const boxes = [...svg.querySelectorAll("[data-nodes]")];
+const idsOf = (box) => box.dataset.nodes.split(" ").map(Number);
+const boxOf = new Map();
+for (const box of boxes) for (const id of idsOf(box)) boxOf.set(id, box);
+const frameOf = (box) => box.querySelector(":scope > rect");
+
+// Moving about ----------------------------------------------------------------------------------------------------
+
+const full = { x: 0, y: 0, width: svg.viewBox.baseVal.width, height: svg.viewBox.baseVal.height };
+let view = { ...full };
+
+function show(next) {
+  view = next;
+  svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+}
+
+function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2) {
+  const width = Math.min(Math.max(view.width * factor, 60), full.width * 4);
+  const scale = width / view.width;
+  show({ x: x - (x - view.x) * scale, y: y - (y - view.y) * scale, width, height: view.height * scale });
+}
+
+// A long stretch of time begins at its end, where the loss is, at a size that can be read.
+function begin() {
+  const width = Math.max(picture.clientWidth / 0.8, full.height);
+  if (full.width > width * 1.3) show({ x: full.width - width, y: 0, width, height: full.height });
+}
+
+function pointIn(event) {
+  const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  return [point.x, point.y];
+}
+
+function centre(box) {
+  const place = frameOf(box).getBBox();
+  const width = Math.min(view.width, Math.max(place.width * 6, 500));
+  const height = (view.height * width) / view.width;
+  show({ x: place.x + place.width / 2 - width / 2, y: place.y + place.height / 2 - height / 2, width, height });
+}
+
+picture.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, ...pointIn(event));
+}, { passive: false });
+
+let grip = null;
+let moved = false;
+picture.addEventListener("pointerdown", (event) => {
+  grip = pointIn(event);
+  moved = false;
+});
+picture.addEventListener("pointermove", (event) => {
+  if (!grip) return;
+  const [x, y] = pointIn(event);
+  if (Math.hypot(x - grip[0], y - grip[1]) * svg.getScreenCTM().a > 3) moved = true;
+  if (moved) show({ ...view, x: view.x - x + grip[0], y: view.y - y + grip[1] });
+});
+addEventListener("pointerup", () => { grip = null; });
+
+// Numbers ---------------------------------------------------------------------------------------------------------
+
+function number(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return value; // "nan", "inf": JSON has no such numbers
+  if (value === 0 || Number.isInteger(value)) return String(value);
+  const size = Math.abs(value);
+  return size < 1e-3 || size >= 1e5 ? value.toExponential(2) : value.toPrecision(4);
+}
+
+const statisticsOf = (ids) => ids.map((id) => gradients.nodes[id]).filter(Boolean);
+
+// The norm of several gradients together; null where none flowed.
+function normOf(ids) {
+  const found = statisticsOf(ids);
+  if (!found.length) return null;
+  return found.some((one) => typeof one.norm === "string") ? "nan" : Math.hypot(...found.map((one) => one.norm));
+}
+
+function colourOf(norm) {
+  if (norm === 0) return data.scale.zero;
+  if (typeof norm === "string") return data.scale.broken;
+  const { low, high, colours } = data.scale;
+  const place = high > low ? (Math.log(norm) - Math.log(low)) / (Math.log(high) - Math.log(low)) : 1;
+  return colours[Math.round(Math.min(1, Math.max(0, place)) * (colours.length - 1))];
+}
+
+// Light text on dark colours: by the luminance of the colour.
+function textOn(colour) {
+  const [r, g, b] = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b < 135 ? "#ffffff" : "#222222";
+}
+
+// Colours of gradient norms: of all nodes, or in the backward pass of those it has visited.
+function paint() {
+  const visited = step > 0 ? new Set(gradients.order.slice(0, step)) : null;
+  for (const box of boxes) {
+    const ids = idsOf(box);
+    const reached = !visited || ids.some((id) => visited.has(id) || usedBy(id).some((user) => visited.has(user)));
+    const norm = find("heat").checked || visited ? normOf(ids) : null;
+    const shown = reached && norm !== null;
+    frameOf(box).style.fill = shown ? colourOf(norm) : "";
+    for (const text of box.querySelectorAll(":scope > text")) text.style.fill = shown ? textOn(colourOf(norm)) : "";
+    box.classList.toggle("waiting", Boolean(visited) && !reached);
+  }
+}
+
+// For a stub the operations that use it: it is reached when they are.
+const users = new Map();
+for (const edge of edges) {
+  if (nodes[edge.source].role === "operation") continue;
+  if (!users.has(edge.source)) users.set(edge.source, []);
+  users.get(edge.source).push(edge.target);
+}
+const usedBy = (id) => users.get(id) || [];
+
+// Details ---------------------------------------------------------------------------------------------------------
+
+let selected = null;
+
+function element(name, text = "", attributes = {}) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function list(pairs) {
+  const made = element("dl");
+  for (const [term, value] of pairs) made.append(element("dt", term), element("dd", value));
+  return made;
+}
+
+function bars(values, labels, here = -1) {
+  const space = "http://www.w3.org/2000/svg";
+  const chart = document.createElementNS(space, "svg");
+  chart.setAttribute("class", "bars");
+  chart.setAttribute("viewBox", "0 0 300 80");
+  chart.setAttribute("preserveAspectRatio", "none");
+  const known = values.filter((value) => typeof value === "number");
+  const most = Math.max(...known, 0);
+  const width = 300 / values.length;
+  values.forEach((value, index) => {
+    const bar = document.createElementNS(space, "rect");
+    const height = typeof value === "number" && most > 0 ? (68 * value) / most : 0;
+    bar.setAttribute("x", index * width);
+    bar.setAttribute("y", 80 - height);
+    bar.setAttribute("width", Math.max(width - (width > 4 ? 1 : 0), 0.5));
+    bar.setAttribute("height", height);
+    if (index === here) bar.setAttribute("class", "here");
+    const title = document.createElementNS(space, "title");
+    title.textContent = labels[index];
+    bar.append(title);
+    chart.append(bar);
+  });
+  return chart;
+}
+
+// The nodes that play the same part at other time steps.
+function row(node) {
+  const same = (other) => (node.tensor === null ? other.module === node.module : other.tensor === node.tensor)
+    && other.op === node.op && other.path === node.path && other.t !== null;
+  return nodes.filter(same).sort((a, b) => a.t - b.t);
+}
+
+function describe(ids) {
+  const node = nodes[ids[0]];
+  const panel = find("details");
+  panel.replaceChildren(element("h2", node.label));
+  const facts = [["path", node.path], ["what", node.role === "operation" ? `${node.op} (${node.family})` : node.role]];
+  if (ids.length > 1) facts.push(["nodes", `${ids.length} in this place`]);
+  else if (node.t !== null) facts.push(["time step", `t = ${node.t}`]);
+  facts.push([node.outputs.length > 1 ? "outputs" : "output", node.outputs.join(", ")]);
+  if (node.parameters) facts.push(["parameters", node.parameters.toLocaleString("en")]);
+  if (node.role === "operation") facts.push(["saved", node.released ? "released" : `${node.saved_bytes.toLocaleString("en")} bytes`]);
+  const inputs = edges.filter((edge) => edge.target === node.id && !edge.own);
+  if (inputs.length) facts.push(["inputs", inputs.map((edge) => `${edge.argument}: ${edge.dtype} ${edge.shape}`).join("; ")]);
+  panel.append(list(facts));
+  if (gradients) panel.append(...gradientOf(ids, node));
+  else panel.append(element("h3", "Gradient"), element("p", "not recorded: gz.graph(loss, gradients=True)", { class: "quiet" }));
+  const formulas = data.formulas[node.op];
+  if (formulas) {
+    for (const [title, formula] of formulas) {
+      panel.append(element("h3", title));
+      const shown = element("div", "", { class: "formula" });
+      shown.innerHTML = formula; // MathML or escaped LaTeX, made when the page was
+      panel.append(shown);
+    }
+  }
+}
+
+function gradientOf(ids, node) {
+  const made = [element("h3", node.role === "operation" ? "Gradient of the output" : "What this use contributed")];
+  const [one] = statisticsOf(ids);
+  if (!one) return [...made, element("p", "none flowed", { class: "quiet" })];
+  const facts = [["norm", number(normOf(ids))]];
+  if (ids.length === 1) {
+    facts.push(["mean", number(one.mean)], ["from, to", `${number(one.low)}, ${number(one.high)}`]);
+    const odd = [["zeros", one.zeros], ["NaN", one.nans], ["infinite", one.infs]].filter(([, count]) => count);
+    facts.push(...odd.map(([what, count]) => [what, `${count} of ${one.size}`]));
+    const cosine = gradients.cosines[node.id];
+    if (cosine !== undefined) facts.push(["cosine with the sum", number(cosine)]);
+    if (node.id in gradients.gathered) facts.push(["gathered by then", number(gradients.gathered[node.id])]);
+    if (node.tensor in gradients.totals) facts.push(["whole gradient", number(gradients.totals[node.tensor])]);
+  }
+  made.push(list(facts));
+  if (ids.length === 1 && one.histogram.length > 1) {
+    const width = (one.high - one.low) / one.histogram.length;
+    made.push(element("h3", "Its values"), bars(one.histogram, one.histogram.map((count, bin) =>
+      `${number(one.low + bin * width)} … ${number(one.low + (bin + 1) * width)}: ${count}`)));
+  }
+  const others = row(node);
+  if (others.length > 1) {
+    const norms = others.map((other) => normOf([other.id]));
+    const labels = others.map((other, index) => {
+      const cosine = gradients.cosines[other.id];
+      return `t = ${other.t}: ${number(norms[index])}` + (cosine === undefined ? "" : `, cosine ${number(cosine)}`);
+    });
+    made.push(element("h3", node.role === "operation" ? "Norm over time" : "Contributions over time"));
+    made.push(bars(norms, labels, ids.length === 1 ? others.indexOf(node) : -1));
+  }
+  return made;
+}
+
+function select(box, ids = idsOf(box)) {
+  if (selected) selected.classList.remove("selected");
+  selected = box;
+  box.classList.add("selected");
+  describe(ids);
+}
+
+picture.addEventListener("click", (event) => {
+  const box = event.target.closest("[data-nodes]");
+  if (box && !moved) select(box);
+});
+
+// Search ----------------------------------------------------------------------------------------------------------
+
+let matches = [];
+let current = -1;
+
+function matching(query) {
+  const step = /^t\s*=\s*(-?\d+)$/.exec(query);
+  const text = query.toLowerCase();
+  return nodes.filter((node) => step ? node.t === Number(step[1])
+    : [node.label, node.op, node.path].some((name) => name.toLowerCase().includes(text)));
+}
+
+find("search").addEventListener("input", () => {
+  const query = find("search").value.trim();
+  for (const box of boxes) box.classList.remove("match");
+  matches = query ? [...new Set(matching(query).map((node) => boxOf.get(node.id)))] : [];
+  current = -1;
+  for (const box of matches) box.classList.add("match");
+  find("found").textContent = query ? `${matches.length} found` : "";
+});
+find("search").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !matches.length) return;
+  current = (current + (event.shiftKey ? matches.length - 1 : 1)) % matches.length;
+  find("found").textContent = `${current + 1} of ${matches.length}`;
+  centre(matches[current]);
+  select(matches[current]);
+});
+
+// The backward pass -----------------------------------------------------------------------------------------------
+
+let step = 0; // how many nodes the pass has visited
+
+function walk(next) {
+  step = Math.min(Math.max(next, 0), gradients.order.length);
+  find("slider").value = step;
+  paint();
+  if (step === 0) {
+    find("at").textContent = `before the first of ${gradients.order.length} nodes`;
+    return;
+  }
+  const id = gradients.order[step - 1];
+  find("at").textContent = `${step} of ${gradients.order.length}: ${nodes[id].label}` + (nodes[id].t === null ? "" : ` (t = ${nodes[id].t})`);
+  const box = boxOf.get(id);
+  select(box, [id]);
+  find("details").insertBefore(rule(id), find("details").children[1]);
+  const place = frameOf(box).getBBox();
+  const inside = place.x >= view.x && place.x + place.width <= view.x + view.width
+    && place.y >= view.y && place.y + place.height <= view.y + view.height;
+  if (!inside) centre(box);
+}
+
+// What the rule of a node took and gave, with shapes and norms.
+function rule(id) {
+  const made = element("div");
+  made.append(element("h3", "This step of the backward pass"));
+  const given = edges.flatMap((edge, index) => edge.target === id && gradients.edges[index] !== undefined
+    ? [[`to ${edge.argument}`, `${edge.shape}, norm ${number(gradients.edges[index])}`]] : []);
+  made.append(list([["arrives", `${nodes[id].outputs.join(", ")}, norm ${number(normOf([id]))}`], ...given]));
+  return made;
+}
+
+function prepareWalk() {
+  const slider = find("slider");
+  slider.max = gradients.order.length;
+  slider.addEventListener("input", () => walk(Number(slider.value)));
+  find("back").addEventListener("click", () => walk(step - 1));
+  find("forth").addEventListener("click", () => walk(step + 1));
+  const times = [...new Set(gradients.order.map((id) => nodes[id].t).filter((t) => t !== null))];
+  find("jump").append(element("option", "jump to …", { value: "" }), ...times.map((t) => element("option", `t = ${t}`, { value: t })));
+  find("jump").hidden = !times.length;
+  find("jump").addEventListener("change", () => {
+    const chosen = Number(find("jump").value);
+    if (find("jump").value !== "") walk(1 + gradients.order.findIndex((id) => nodes[id].t === chosen));
+    find("jump").value = "";
+  });
+  find("heat").addEventListener("change", paint);
+  walk(0);
+}
+
+// Keys and the rest -----------------------------------------------------------------------------------------------
+
+const keys = {
+  "+": () => zoom(1 / 1.3),
+  "-": () => zoom(1.3),
+  0: () => show({ ...full }),
+  ArrowLeft: () => gradients && walk(step - 1),
+  ArrowRight: () => gradients && walk(step + 1),
+};
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=search], select, input[type=range]");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+find("fit").addEventListener("click", keys[0]);
+find("closer").addEventListener("click", keys["+"]);
+find("farther").addEventListener("click", keys["-"]);
+find("save").addEventListener("click", () => {
+  const link = element("a", "", { download: "graph.svg" });
+  link.href = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" }));
+  link.click();
+  URL.revokeObjectURL(link.href);
+});
+
+begin();
+if (gradients) prepareWalk();
+else {
+  document.querySelector("footer").hidden = true;
+  find("heat-label").hidden = true;
+}
+find("details").append(element("h2", "Click a node"), element("p",
+  `${nodes.length} nodes, ${edges.length} edges. Drag to move, wheel or + and − to zoom, 0 to see everything.`
+  + (gradients ? " ◀ ▶ or the arrow keys go through the backward pass." : ""), { class: "quiet" }));
+document.documentElement.dataset.ready = "yes";

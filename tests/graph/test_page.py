@@ -1,0 +1,292 @@
+"""The page of a graph: its text, and what it does in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphzoo as gz
+from graphzoo.graph import Graph, page
+from graphzoo.graph.mathml import mathml
+from tests.graph.models import graphs, nasty_names, perceptron, recurrent
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+QUIET = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--window-size=1400,800",
+    "--virtual-time-budget=4000",
+]  # fmt: skip
+
+# What goes wrong on a page is gathered from its first line on.
+WATCH = """<script>
+window.problems = [];
+addEventListener("error", (event) => problems.push(String(event.message)));
+addEventListener("securitypolicyviolation", (event) => problems.push("policy: " + event.blockedURI));
+console.error = (...words) => problems.push(words.join(" "));
+</script>"""
+
+
+def unrolled(steps: int = 6) -> gz.Tensor:
+    rng = np.random.default_rng(0)
+    cell, readout = gz.GRUCell(3, 4, rng=0), gz.Linear(4, 2, rng=1)
+    h, loss = None, gz.tensor(0.0)
+    with gz.scope("network"):
+        for t in range(steps):
+            with gz.time_step(t):
+                h = cell(gz.tensor(rng.normal(size=(2, 3)).astype(np.float32), name="x"), h)
+                loss = (readout(h) ** 2).sum() + loss
+    return loss
+
+
+def in_browser(text: str, script: str, folder: Path) -> Any:
+    """What a script returns at the end of a page, after which the page must have had no problem and loaded nothing."""
+    probe = (
+        "<script>(() => { let result; try { result = (() => {" + script + "})(); } catch (error) "
+        "{ problems.push(String(error)); } "
+        'const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);'
+        "document.body.dataset.result = JSON.stringify({ result, problems, loaded }); })();</script>"
+    )
+    file = folder / "page.html"
+    file.write_text(text.replace("<meta charset", WATCH + "<meta charset", 1).replace("</body>", probe + "</body>"))
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    found = re.search(r'data-result="([^"]*)"', done.stdout.decode())
+    assert found, done.stderr.decode()[-2000:]
+    report = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert report["problems"] == []
+    assert report["loaded"] == []
+    return report.get("result")
+
+
+def data_of(text: str) -> Any:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+# The text ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_names_no_place_outside_of_it() -> None:
+    text = gz.graph(unrolled(), gradients=True).to_html()
+    places = set(re.findall(r"(?:https?:)?//[\w.]+[\w/.]*", re.sub(r"^ *//.*|; //.*", "", text, flags=re.MULTILINE)))
+    assert places == {"http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML"}
+    assert "default-src 'none'" in text
+
+
+def test_two_runs_give_the_same_page() -> None:
+    one, other = (gz.graph(unrolled(), gradients=True).to_html() for _ in range(2))
+    assert one == other
+
+
+def test_its_data_are_the_graphs() -> None:
+    taken = gz.graph(unrolled(), gradients=True)
+    data = data_of(taken.to_html())
+    assert [node["label"] for node in data["nodes"]] == [node.label for node in taken.nodes]
+    assert data["gradients"]["order"] == list(taken.gradients.order)
+    assert len(data["edges"]) == len(taken.edges)
+    assert data_of(gz.graph(unrolled()).to_html())["gradients"] is None
+
+
+def test_numbers_that_json_has_not_are_words() -> None:
+    x = gz.tensor([1e38, 0.0], requires_grad=True)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        taken = gz.graph(gz.log(x * 1e30).sum(), gradients=True)
+        norms = [found["norm"] for found in data_of(taken.to_html())["gradients"]["nodes"].values()]
+    assert "inf" in norms
+
+
+@pytest.mark.parametrize("name", ["</script><script>alert(1)</script>", "<!--", "a & b", 'q"uote', "@TITLE@", "\u2028"])
+def test_names_cannot_break_out(name: str) -> None:
+    x = gz.tensor([1.0], requires_grad=True, name=name)
+    text = gz.graph(x * 2).to_html(title=name)
+    assert data_of(text)["nodes"][0]["label"] == name
+    assert text.count("<script") == 2
+    assert text.count("</script>") == 2
+
+
+def test_large_graphs_are_folded_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "MANY_NODES", 100)
+    text = gz.graph(recurrent(30)).to_html()
+    assert "the 30 time steps are folded into 15 columns" in text
+    assert "folded into" not in gz.graph(recurrent(5)).to_html()
+
+
+def test_formulas_are_mathematics_or_latex(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = gz.graph(perceptron())
+    assert "\\u003cmath" in taken.to_html()
+    monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
+    text = taken.to_html()
+    assert "\\u003cmath" not in text
+    assert "\\u003ccode" in text
+
+
+def test_mathml_of_every_formula_of_the_zoo() -> None:
+    modules = [module for module in gz.Module.__subclasses__() if module.__module__.startswith("graphzoo.zoo")]
+    assert len(modules) > 50
+    for module in modules:
+        for latex in module.formulas[:3]:
+            if latex:
+                assert mathml(latex, "block").startswith("<math")
+
+
+def test_saved_by_its_ending_and_shown_in_notebooks(tmp_path: Path) -> None:
+    taken = gz.graph(unrolled())
+    assert taken.save(tmp_path / "net.html").read_text() == taken.to_html(title="net")
+    shown = taken._repr_mimebundle_()["text/html"]
+    assert shown.startswith('<iframe sandbox="allow-scripts allow-downloads"')
+    assert "&lt;svg" in shown
+
+
+# In a browser --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taken() -> Graph:
+    return gz.graph(unrolled(), gradients=True)
+
+
+@needs_chromium
+def test_click_shows_a_node(taken: Graph, tmp_path: Path) -> None:
+    cell = taken.find(op="GRUCell", t=2)[0]
+    script = f"""
+        boxOf.get({cell.id}).querySelector("rect").dispatchEvent(new MouseEvent("click", {{ bubbles: true }}));
+        return [find("details").innerText, find("details").querySelectorAll("math").length,
+                boxOf.get({cell.id}).classList.contains("selected"), find("details").querySelectorAll(".bars").length];
+    """
+    text, formulas, selected, charts = in_browser(taken.to_html(), script, tmp_path)
+    assert "t = 2" in text
+    assert "float32 (2, 4)" in text
+    assert f"{taken.gradients.nodes[cell.id].norm:.4g}"[:5] in text
+    assert formulas > 3
+    assert selected
+    assert charts == 2
+
+
+@needs_chromium
+def test_parameters_tell_their_contributions(taken: Graph, tmp_path: Path) -> None:
+    stub = taken.find(name="weight_hh", t=4)[0]
+    script = f"""
+        select(boxOf.get({stub.id}), [{stub.id}]);
+        const titles = [...find("details").querySelectorAll(".bars title")].map((title) => title.textContent);
+        return [find("details").innerText, titles];
+    """
+    text, titles = in_browser(taken.to_html(), script, tmp_path)
+    assert "What this use contributed" in text
+    assert "gathered by then" in text
+    over_time = [title for title in titles if title.startswith("t = ")]
+    assert len(over_time) == 6
+    assert over_time[0] == "t = 0: 0"  # the first state is zero; and it has no cosine
+    assert "cosine" in over_time[4]
+
+
+@needs_chromium
+def test_search_finds_and_enter_goes_on(taken: Graph, tmp_path: Path) -> None:
+    script = """
+        const box = find("search");
+        const type = (text) => { box.value = text; box.dispatchEvent(new Event("input")); };
+        const enter = () => box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+        const said = [];
+        type("grucell"); said.push(find("found").textContent, svg.querySelectorAll(".match").length);
+        enter(); enter(); said.push(find("found").textContent, find("details").innerText.includes("t = 1"));
+        type("t=3"); said.push(find("found").textContent);
+        type("nothing of the kind"); said.push(find("found").textContent); enter();
+        type(""); said.push(find("found").textContent, svg.querySelectorAll(".match").length);
+        return said;
+    """
+    got = in_browser(taken.to_html(), script, tmp_path)
+    at_three = {id for id in range(len(taken)) if taken[id].t == 3}
+    assert got[:4] == ["6 found", 6, "2 of 6", True]
+    assert 0 < int(got[4].split()[0]) <= len(at_three)
+    assert got[5:] == ["0 found", "", 0]
+
+
+@needs_chromium
+def test_the_backward_pass_goes_node_by_node(taken: Graph, tmp_path: Path) -> None:
+    script = """
+        const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const said = [find("at").textContent, Number(find("slider").max)];
+        press("ArrowRight"); press("ArrowRight"); said.push(find("at").textContent);
+        press("ArrowLeft"); said.push(find("at").textContent, svg.querySelectorAll(".waiting").length > 0);
+        find("forth").click(); find("slider").value = 4; find("slider").dispatchEvent(new Event("input"));
+        said.push(find("at").textContent, find("details").innerText.includes("This step of the backward pass"));
+        find("jump").value = "2"; find("jump").dispatchEvent(new Event("change"));
+        said.push(nodes[gradients.order[step - 1]].t);
+        for (let i = 0; i < 200; i++) press("ArrowRight");
+        said.push(step, svg.querySelectorAll(".waiting").length);
+        return said;
+    """
+    got = in_browser(taken.to_html(), script, tmp_path)
+    order = taken.gradients.order
+    assert got[:2] == [f"before the first of {len(order)} nodes", len(order)]
+    assert got[2].startswith(f"2 of {len(order)}: {taken[order[1]].label}")
+    assert got[3].startswith("1 of")
+    assert got[4:8] == [True, got[5], True, 2]
+    assert got[5].startswith("4 of")
+    assert got[8] == len(order)
+
+
+@needs_chromium
+def test_moving_about_and_colours(taken: Graph, tmp_path: Path) -> None:
+    script = """
+        const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        const widths = [];
+        const note = () => widths.push(svg.viewBox.baseVal.width);
+        press("0"); note(); press("+"); note(); press("-"); press("-"); note(); find("fit").click(); note();
+        picture.dispatchEvent(new WheelEvent("wheel", { deltaY: -1, clientX: 200, clientY: 300, cancelable: true }));
+        note();
+        const cell = frameOf(boxOf.get(gradients.order.find((id) => nodes[id].op === "GRUCell")));
+        const before = cell.style.fill;
+        find("heat").click(); const hot = cell.style.fill; find("heat").click();
+        return [widths, before, hot, cell.style.fill];
+    """
+    widths, before, hot, after = in_browser(taken.to_html(), script, tmp_path)
+    assert widths[1] < widths[0] < widths[2]
+    assert widths[3] == widths[0]
+    assert widths[4] < widths[0]
+    assert before == after == ""
+    assert hot.startswith("rgb(")
+
+
+@needs_chromium
+def test_without_gradients_it_says_so_and_shows_no_zero(tmp_path: Path) -> None:
+    script = """
+        select(boxes[0]);
+        return [getComputedStyle(document.querySelector("footer")).display, find("details").innerText];
+    """
+    display, text = in_browser(gz.graph(unrolled()).to_html(), script, tmp_path)
+    assert display == "none"
+    assert "not recorded: gz.graph(loss, gradients=True)" in text
+    assert "norm" not in text
+
+
+@needs_chromium
+@pytest.mark.parametrize("make", [nasty_names, perceptron])
+def test_any_graph_makes_a_page_without_problems(make: Any, tmp_path: Path) -> None:
+    graph = gz.graph(make())
+    script = "for (const box of boxes) select(box); return document.documentElement.dataset.ready;"
+    assert in_browser(graph.to_html(), script, tmp_path) == "yes"
+
+
+@needs_chromium
+def test_folded_places_stand_for_several_nodes(tmp_path: Path) -> None:
+    taken = gz.graph(unrolled(20), gradients=True)
+    script = """
+        const folded = boxes.find((box) => idsOf(box).length > 1 && nodes[idsOf(box)[0]].op === "GRUCell");
+        select(folded);
+        walk(gradients.order.length);
+        return [idsOf(folded).length, find("details").innerText.length > 50];
+    """
+    assert in_browser(taken.to_html(fold=5), script, tmp_path) == [16, True]
+
+
+def test_every_picture_has_a_page() -> None:
+    for _, tensor in graphs():
+        assert gz.graph(tensor).to_html().startswith("<!doctype html>")
