@@ -9,6 +9,7 @@ import griffe
 from mkdocs.exceptions import PluginError
 
 from graphzoo.graph.mathml import equations, mathml
+from graphzoo.module import Formulas
 
 # What pymdownx.arithmatex (generic) leaves for `$…$` and for `$$…$$`.
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
@@ -46,6 +47,8 @@ class Docstrings(griffe.Extension):
             return
         # Imported rather than read from the syntax tree: formulas may share parts through names.
         formulas = getattr(importlib.import_module(cls.module.path), cls.name).formulas
+        if not isinstance(formulas, Formulas):  # a field of this name, of a class that is no module
+            return
         blocks = [
             f"*{title}*\n\n$$\n{latex.strip()}\n$$"
             for name, title in PASSES.items()

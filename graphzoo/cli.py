@@ -72,6 +72,7 @@ commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
   draw    run a program and draw the graph of one of its tensors
+  zoo     list the modules, or print one with its formulas
   doctor  tell what graphzoo finds here, and what could be better""",
         epilog="""\
 Start with `graphzoo demo`: it takes about a minute and brings its own text.
@@ -86,6 +87,16 @@ Start with `graphzoo demo`: it takes about a minute and brings its own text.
     _add_demo(commands)
     _add_sample(commands)
     _add_draw(commands)
+    zoo = commands.add_parser(
+        "zoo",
+        usage="graphzoo zoo [NAME]",
+        description="Lists the modules of the zoo with their forward passes and parameters; or prints one\n"
+        "with its documentation and the formulas of its three passes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    zoo.add_argument("name", metavar="NAME", nargs="?", help="a module, such as LSTM; small letters will do")
+    zoo.set_defaults(run=_zoo)
     doctor = commands.add_parser(
         "doctor",
         usage="graphzoo doctor",
@@ -241,6 +252,20 @@ def _draw(options: argparse.Namespace) -> int:
         print(draw(options.target, options.out, options.view, options.fold, options.gradients))
     except GraphzooError as error:
         print(f"graphzoo draw: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    import shutil
+
+    from .catalogue import listing, whole
+    from .errors import ArgumentError
+
+    try:
+        print(listing(shutil.get_terminal_size((100, 24)).columns) if options.name is None else whole(options.name))
+    except ArgumentError as error:
+        print(f"graphzoo zoo: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

@@ -24,7 +24,7 @@ FLOORS = [
     {"graph", "init", "optim", "data", "check", "interop", "bptt"},
     {"train"},
     {""},
-    {"cli", "demo", "doctor", "draw", "pytest_plugin", "__main__"},
+    {"cli", "demo", "doctor", "draw", "catalogue", "terminal_math", "pytest_plugin", "__main__"},
 ]
 # They lie in zoo/ and are no families: one ties Python's operators and NumPy's functions to the modules, the other
 # computes an LSTM's steps at once.

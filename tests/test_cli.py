@@ -21,6 +21,7 @@ commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
   draw    run a program and draw the graph of one of its tensors
+  zoo     list the modules, or print one with its formulas
   doctor  tell what graphzoo finds here, and what could be better
 
 options:

@@ -253,14 +253,19 @@ class MultiheadAttention(Module):
         ArgumentError: sizes below 1, or an embed_dim that does not divide into the heads.
         ShapeError: inputs or masks that do not fit.
 
-    Source: A. Vaswani et al., Attention is all you need (2017).
-
     >>> import numpy as np, graphzoo as gz
     >>> attention = gz.MultiheadAttention(6, 2, rng=0)
     >>> y, weights = attention(np.ones((4, 3, 6), np.float32))
     >>> y.shape, weights.shape
     ((4, 3, 6), (3, 4, 4))
     """
+
+    formulas = Formulas(
+        forward=r"y = (h_1, \dots, h_n) W_o^\top + b_o, \quad h_i = \mathrm{attention}(q_i, k_i, v_i), \quad"
+        r" q_i = q W_{q,i}^\top + b_{q,i}, \quad k_i = k W_{k,i}^\top + b_{k,i}, \quad"
+        r" v_i = v W_{v,i}^\top + b_{v,i}",
+        source="A. Vaswani et al., Attention is all you need (2017)",
+    )
 
     def __init__(
         self,
