@@ -73,6 +73,7 @@ commands:
   sample  write on from what a demo has learnt
   draw    run a program and draw the graph of one of its tensors
   zoo     list the modules, or print one with its formulas
+  check   prove the modules' passes, and print the proof as a table
   doctor  tell what graphzoo finds here, and what could be better""",
         epilog="""\
 Start with `graphzoo demo`: it takes about a minute and brings its own text.
@@ -97,6 +98,17 @@ Start with `graphzoo demo`: it takes about a minute and brings its own text.
     )
     zoo.add_argument("name", metavar="NAME", nargs="?", help="a module, such as LSTM; small letters will do")
     zoo.set_defaults(run=_zoo)
+    check = commands.add_parser(
+        "check",
+        usage="graphzoo check [NAME ...]",
+        description="Proves the passes of the zoo's modules, all or those named: against their definitions,\n"
+        "central differences, PyTorch where it is installed, and themselves used twice.\n"
+        "Prints a table; exits with 1 if anything differs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    check.add_argument("names", metavar="NAME", nargs="*", help="modules, such as LSTMCell Conv2d")
+    check.set_defaults(run=_check)
     doctor = commands.add_parser(
         "doctor",
         usage="graphzoo doctor",
@@ -268,6 +280,24 @@ def _zoo(options: argparse.Namespace) -> int:
         print(f"graphzoo zoo: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .errors import ArgumentError
+    from .proof import head, line, prove
+
+    try:
+        rows = prove(options.names)
+    except ArgumentError as error:
+        print(f"graphzoo check: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(head(26))
+    failed = 0
+    for row in rows:
+        print(line(row, 26), flush=True)
+        failed += not row
+    print(f"\n{failed} failed" if failed else "\nAll proven; – where there is nothing to compare.")
+    return 1 if failed else 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

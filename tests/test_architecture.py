@@ -22,7 +22,7 @@ FLOORS = [
     {"kernels"},
     {"zoo"},
     {"graph", "init", "optim", "data", "check", "interop", "bptt"},
-    {"train"},
+    {"train", "proof"},
     {""},
     {"cli", "demo", "doctor", "draw", "catalogue", "terminal_math", "pytest_plugin", "__main__"},
 ]

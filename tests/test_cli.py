@@ -22,6 +22,7 @@ commands:
   sample  write on from what a demo has learnt
   draw    run a program and draw the graph of one of its tensors
   zoo     list the modules, or print one with its formulas
+  check   prove the modules' passes, and print the proof as a table
   doctor  tell what graphzoo finds here, and what could be better
 
 options:
