@@ -97,10 +97,12 @@ class FreshMeasure:
     baseline: str
     goal: float
     size: int = 0
+    recompute: bool = False
 
 
 FRESH = (
     FreshMeasure("lstm-2000-memory", "torch", goal=1.0, size=2000),
+    FreshMeasure("lstm-2000-memory-recomputed", "torch", goal=0.5, size=2000, recompute=True),
     FreshMeasure("import-time", "numpy", goal=1.3),
     *(FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size) for size in (1_000, 10_000, 100_000, 1_000_000)),
 )

@@ -47,7 +47,8 @@ def _peak_memory(measure: FreshMeasure, rounds: int) -> FreshResult:
     for _ in range(rounds):
         for library, series in ((measure.baseline, result.theirs), ("graphzoo", result.ours)):
             with WorkerProcess(PEERS[library]) as worker:
-                series.append(worker.ask("peak_memory", steps=measure.size)["bytes"] / 1e6)
+                answer = worker.ask("peak_memory", steps=measure.size, recompute=measure.recompute)
+                series.append(answer["bytes"] / 1e6)
     return result
 
 

@@ -44,6 +44,7 @@ class Recurrent:
     readout: Array  # (steps, batch, hidden)
     parameters: dict[str, Array]  # torch's names, shapes and row order
     reset_after: bool  # GRU: torch's variant, or the reset gate before the product
+    recompute: bool = False  # graphzoo: gates are computed again in the backward pass, to save memory
 
 
 def chain(operations: int, size: int = 4) -> Chain:

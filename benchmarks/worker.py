@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,15 @@ class Worker:
         gc.collect()
         return {}
 
-    def peak_memory(self, steps: int) -> dict[str, float]:
+    def peak_memory(self, steps: int, recompute: bool) -> dict[str, float]:
         """Bytes that forward and backward of an LSTM cell loop (H = 128, B = 16) add at their peak."""
-        self.builders["cell"](
-            problems.recurrent("lstm", 128, steps=2, batch=16)
-        ).step()  # loads what loads on first use
-        case = self.builders["cell"](problems.recurrent("lstm", 128, steps=steps, batch=16))
+
+        def built(steps: int) -> Case:
+            problem = problems.recurrent("lstm", 128, steps=steps, batch=16)
+            return self.builders["cell"](replace(problem, recompute=recompute))
+
+        built(2).step()  # loads what loads on first use
+        case = built(steps)
         base = _memory("VmRSS")
         case.step()
         return {"bytes": _memory("VmHWM") - base}

@@ -93,6 +93,7 @@ def sequence(problem: Recurrent) -> Case:
 
 def _loaded(kind: Callable[..., gz.Module], problem: Recurrent, suffix: str) -> gz.Module:
     options = {"reset_after": problem.reset_after} if problem.kind == "gru" else {}
+    options |= {"recompute": True} if problem.recompute else {}
     module = kind(problem.x.shape[2], problem.readout.shape[2], **options)
     module.load_state_dict({name + suffix: value for name, value in problem.parameters.items()})
     return module

@@ -345,10 +345,12 @@ def gates_of(cell: Any, parts: Parts) -> Arrays:
 
 
 def gates_in(node: Node, shape: tuple[int, ...]) -> Arrays:
-    """The gates in what a node of an LSTM or a GRU has saved, of the state's shape.
+    """The gates of a node of an LSTM or a GRU, of the state's shape.
 
     They lie there as features × batch, see `graphzoo.kernels.packed`.
     """
-    rows, size = node.saved[1], shape[-1]
-    names = ("o", "i", "f", "g") if isinstance(node.module, LSTMCell) else ("r", "z", "c")
+    cell = node.module
+    assert isinstance(cell, (LSTMCell, GRUCell))
+    rows, size = cell.saved_by(node)[1], shape[-1]
+    names = ("o", "i", "f", "g") if isinstance(cell, LSTMCell) else ("r", "z", "c")
     return {name: rows[k * size : (k + 1) * size].T.reshape(shape) for k, name in enumerate(names)}

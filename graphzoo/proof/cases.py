@@ -351,6 +351,10 @@ def _recurrent() -> Named:
             None,
         ),
     )
+    for reset_after in (False, True):
+        options = {"reset_after": reset_after, "recompute": True, "rng": 3}
+        yield "GRUCell", Case(_make("GRUCell", 3, 5, **options), (x, h), None, None)
+    yield "LSTM", Case(_make("LSTM", 3, 4, recompute=True, rng=3), (real(4, 2, 3),), None, 1)
     for readout in ("new", "old"):
         yield "SimpleRNNCell", Case(_make("SimpleRNNCell", 3, 5, 2, readout=readout, rng=3), (x, h), None, None)
     sequence = real(4, 2, 3)

@@ -43,6 +43,8 @@ class LSTMCell(Cell):
         input_size: number of features F of the input.
         hidden_size: number of features H of the state.
         bias: whether there are biases.
+        recompute: whether to keep only states and inputs for the backward pass and compute the gates again there: a
+            step then holds a third to a half of the memory, and takes more time.
         rng: seed or generator for the initial values, U(−1/√H, 1/√H).
 
     Shapes:
@@ -84,6 +86,21 @@ class LSTMCell(Cell):
     )
     gates = 4
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        recompute: bool = False,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, rng=rng)
+        self.recompute = recompute
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", recompute=True" if self.recompute else "")
+
     def __call__(self, x: Any, state: Any = None) -> Any:
         x = lift(x, self)
         h, c = [self.zero_state(x) if item is None else lift(item, self) for item in pair(state, self)]
@@ -96,27 +113,36 @@ class LSTMCell(Cell):
         self.check_step(x, c)
         dtype = common_dtype(x, h, c, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
-        hidden = self.hidden_size
         inputs = joined(h, x, dtype)
-        gates = pack.weight @ inputs
-        np.tanh(gates, gates)
-        sigmoid_from_half(gates[: 3 * hidden])
-        o, i, f, g = blocks(gates, hidden)
+        gates = self._gates(inputs, pack)
+        o, i, f, g = blocks(gates, self.hidden_size)
         c = columns(c)
         new_c = f * c
         new_c += i * g
         new_h = np.tanh(new_c)
         new_h *= o
         # tanh(c') is not saved: to compute it again costs little time, to keep it an eighth of a step's memory.
-        node.saved = (inputs, gates, c, new_c, pack)
+        node.saved = ((h, x) if self.recompute else inputs, None if self.recompute else gates, c, new_c, pack)
         return rows(new_h, x.ndim), rows(new_c, x.ndim)
 
+    def _gates(self, inputs: np.ndarray, pack: Any) -> np.ndarray:
+        """The gates o, i, f, g of [h; 1; x]."""
+        gates = pack.weight @ inputs
+        np.tanh(gates, gates)
+        sigmoid_from_half(gates[: 3 * self.hidden_size])
+        return gates
+
+    def again(self, node: Node) -> tuple[Any, ...]:
+        (h, x), _, c, new_c, pack = node.saved
+        inputs = joined(h, x, pack.dtype)
+        return inputs, self._gates(inputs, pack), c, new_c, pack
+
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
-        """δ in rows o, i, f, g, and dC."""
-        _, gates, c, new_c, _ = node.saved
+        """δ in rows o, i, f, g; dC; and the forget gate."""
+        _, gates, c, new_c, _ = self.saved_by(node)
         dh, dc = dy
         hidden = self.hidden_size
-        o, i, _, g = blocks(gates, hidden)
+        o, i, f, g = blocks(gates, hidden)
         delta = np.empty_like(gates)
         delta_o, delta_i, delta_f, delta_g = blocks(delta, hidden)
         sigmoid_slope(gates[: 3 * hidden], delta[: 3 * hidden])
@@ -135,16 +161,15 @@ class LSTMCell(Cell):
         delta_f *= c
         delta_f *= dc
         tanh_delta(g, i * dc, delta_g)
-        return delta, dc
+        return delta, dc, f
 
     def backward(self, node: Node, dy: Any) -> Any:
-        delta, dc = self.delta_of(node, dy)
+        delta, dc, f = self.delta_of(node, dy)
         node.delta = delta
-        _, gates, _, _, pack = node.saved
-        hidden, ndim = self.hidden_size, len(node.shape[0])
+        pack, ndim = node.saved[-1], len(node.shape[0])
         dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
         dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
-        dc_before = rows(dc * gates[2 * hidden : 3 * hidden], ndim) if node.needs[2] else None
+        dc_before = rows(dc * f, ndim) if node.needs[2] else None
         return dx, dh, dc_before
 
     def product(self, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
@@ -157,7 +182,7 @@ class LSTMCell(Cell):
 
     def recall(self, node: Node) -> tuple[Any, ...]:
         x, h, *parameters = super().recall(node)
-        return x, h, node.saved[2].T.reshape(node.inputs[2].shape), *parameters
+        return x, h, self.saved_by(node)[2].T.reshape(node.inputs[2].shape), *parameters
 
     def expand(
         self, node: Node, x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any
@@ -201,6 +226,8 @@ class GRUCell(Cell):
         hidden_size: number of features H of the state.
         bias: whether there are biases.
         reset_after: PyTorch's variant instead of the document's.
+        recompute: whether to keep only states and inputs for the backward pass and compute the gates again there: a
+            step then holds a third to a half of the memory, and takes more time.
         rng: seed or generator for the initial values, U(−1/√H, 1/√H).
 
     Shapes:
@@ -249,16 +276,19 @@ class GRUCell(Cell):
         bias: bool = True,
         reset_after: bool = False,
         *,
+        recompute: bool = False,
         rng: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, rng=rng)
         self.reset_after = reset_after
+        self.recompute = recompute
 
     def loaded_from_torch(self) -> None:
         self.reset_after = True
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + (", reset_after=True" if self.reset_after else "")
+        extra = super().extra_repr() + (", reset_after=True" if self.reset_after else "")
+        return extra + (", recompute=True" if self.recompute else "")
 
     @property
     def make_pack(self) -> MakePack:
@@ -268,10 +298,17 @@ class GRUCell(Cell):
         self.check_step(x, h)
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
-        step = self._reset_after if self.reset_after else self._reset_before
-        inputs, gates, new = step(h, x, pack)
-        node.saved = (inputs, gates, pack)
+        inputs, gates, new = self._step(h, x, pack)
+        node.saved = ((h, x), None, pack) if self.recompute else (inputs, gates, pack)
         return rows(new, x.ndim)
+
+    def _step(self, h: np.ndarray, x: np.ndarray, pack: Any) -> tuple[np.ndarray, ...]:
+        return (self._reset_after if self.reset_after else self._reset_before)(h, x, pack)
+
+    def again(self, node: Node) -> tuple[Any, ...]:
+        (h, x), _, pack = node.saved
+        inputs, gates, _ = self._step(h, x, pack)
+        return inputs, gates, pack
 
     def _reset_before(self, h: np.ndarray, x: np.ndarray, pack: BeforePack) -> tuple[np.ndarray, ...]:
         """[h; 1; x; r ⊙ h], the gates r, z, c, and h'."""
@@ -311,11 +348,11 @@ class GRUCell(Cell):
         return delta(node, contiguous_columns(dy))
 
     def _delta_reset_before(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
-        """δ in rows r, z, c; the share of dh that passes the step by; and the gradient at r ⊙ h."""
-        inputs, gates, pack = node.saved
+        """δ in rows r, z, c; the share of dh that passes the step by; and the gradient at r ⊙ h, and r."""
+        inputs, gates, pack = self.saved_by(node)
         hidden = self.hidden_size
         h = inputs[:hidden]
-        _, z, c = blocks(gates, hidden)
+        r, z, c = blocks(gates, hidden)
         delta = np.empty_like(gates)
         delta_r, delta_z, delta_c = blocks(delta, hidden)
         sigmoid_slope(gates[: 2 * hidden], delta[: 2 * hidden])
@@ -327,11 +364,11 @@ class GRUCell(Cell):
         reset = pack.of_reset.T @ delta_c
         delta_r *= reset
         delta_r *= h
-        return delta, np.subtract(dh, to_c, to_c), reset
+        return delta, np.subtract(dh, to_c, to_c), reset, r
 
     def _delta_reset_after(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
         """δ in rows c, r, z and c's part that comes from h; and the share of dh that passes the step by."""
-        inputs, gates, _ = node.saved
+        inputs, gates, _ = self.saved_by(node)
         hidden = self.hidden_size
         r, z, c, c_of_h = blocks(gates, hidden)
         delta = np.empty_like(gates)
@@ -351,8 +388,7 @@ class GRUCell(Cell):
     def backward(self, node: Node, dy: Any) -> Any:
         delta, past, *reset = self.delta_of(node, dy)
         node.delta = delta
-        _, gates, pack = node.saved
-        hidden, ndim = self.hidden_size, len(node.shape)
+        pack, hidden, ndim = node.saved[-1], self.hidden_size, len(node.shape)
         of_h, of_x = (delta[hidden:], delta[:-hidden]) if self.reset_after else (delta[:-hidden], delta)
         dx = rows(pack.of_x.T @ of_x, ndim) if node.needs[0] else None
         if not node.needs[1]:
@@ -360,11 +396,11 @@ class GRUCell(Cell):
         dh = pack.of_h.T @ of_h
         dh += past
         if not self.reset_after:
-            dh += reset[0] * gates[:hidden]
+            dh += reset[0] * reset[1]
         return dx, rows(dh, ndim)
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
-        inputs = node.saved[0]
+        inputs = self.saved_by(node)[0]
         delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
         hidden = self.hidden_size
         h, one, x = inputs[:hidden].T, inputs[hidden], inputs[hidden + 1 : hidden + 1 + self.input_size].T

@@ -158,6 +158,16 @@ class Cell(Module):
         """The gradient at the pre-activations, feature-major; then what else `backward` wants of its computation."""
         raise NotImplementedError
 
+    def saved_by(self, node: Node) -> tuple[Any, ...]:
+        """What a step has saved; computed again, once, where the cell keeps only what it was computed from."""
+        if node.saved[0].__class__ is tuple:
+            node.saved = self.again(node)
+        return node.saved
+
+    def again(self, node: Node) -> tuple[Any, ...]:
+        """What a step would have saved, from the (h, x) that it has saved instead."""
+        raise NotImplementedError
+
     def aside(self, node: Node) -> tuple[Any, ...]:
         """[h; 1; x] alone where δ is known already: the gates' memory then serves the next step's backward pass."""
         return node.saved if node.delta is None else node.saved[:1]
@@ -167,11 +177,11 @@ class Cell(Module):
         deltas = [
             self.delta_of(use, dy)[0] if use.delta is None else use.delta for use, dy in zip(nodes, dys, strict=True)
         ]
-        saved = (np.concatenate([use.saved[0] for use in nodes], axis=1),)
+        saved = (np.concatenate([self.saved_by(use)[0] for use in nodes], axis=1),)
         return stand_in(nodes[0], saved, np.concatenate(deltas, axis=1)), None
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
-        inputs = node.saved[0]
+        inputs = self.saved_by(node)[0]
         delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
         hidden = self.hidden_size
         bias = self.product(delta, inputs[hidden : hidden + 1])[:, 0]
@@ -187,8 +197,8 @@ class Cell(Module):
         return delta @ inputs.T
 
     def recall(self, node: Node) -> tuple[Any, ...]:
-        inputs, pack = node.saved[0], node.saved[-1]
-        hidden = self.hidden_size
+        saved = self.saved_by(node)
+        inputs, pack, hidden = saved[0], saved[-1], self.hidden_size
         x = inputs[hidden + 1 : hidden + 1 + self.input_size].T.reshape(node.inputs[0].shape)
         h = inputs[:hidden].T.reshape(node.inputs[1].shape)
         return x, h, *pack.unpacked()

@@ -265,7 +265,7 @@ class Run:
         self.pack: Any = None
         self.outputs = inputs.copy()
         times = range(len(inputs))
-        if recording and schedule is None and isinstance(cell, LSTMCell):
+        if recording and schedule is None and isinstance(cell, LSTMCell) and not cell.recompute:
             self._at_once(inputs, times[::-1] if backwards else times)
         elif backwards:
             self._against_time(inputs, times, schedule)
@@ -490,7 +490,8 @@ class SimpleRNN(Layers):
 class LSTM(Layers):
     r"""Layers of long short-term memory over whole sequences; each step is an `LSTMCell`.
 
-    Arguments, shapes, parameters and errors are those of `RNN` (without nonlinearity); but the state is a pair:
+    Arguments, shapes, parameters and errors are those of `RNN` (with recompute=False, see `LSTMCell`, instead of
+    nonlinearity); but the state is a pair:
     ``output, (h_n, c_n) = lstm(x, (h_0, c_0)=None, lengths=None)``, where c_0 and c_n have the shape of h_0. The
     parameters' rows are in PyTorch's order i, f, g, o.
 
@@ -517,7 +518,8 @@ class LSTM(Layers):
 class GRU(Layers):
     r"""Layers of gated recurrent units over whole sequences; each step is a `GRUCell`.
 
-    Arguments, shapes, parameters and errors are those of `RNN`, with reset_after instead of nonlinearity: False gives
+    Arguments, shapes, parameters and errors are those of `RNN`, with recompute (see `GRUCell`) and reset_after instead
+    of nonlinearity: False gives
     the zoo document's unit, True PyTorch's and cuDNN's, into which PyTorch's state loads. The parameters' rows are in
     PyTorch's order r, z, c (PyTorch's n).
 
@@ -543,9 +545,11 @@ class GRU(Layers):
         bidirectional: bool = False,
         *,
         reset_after: bool = False,
+        recompute: bool = False,
         rng: int | np.random.Generator | None = None,
     ) -> None:
+        more = {"recompute": True} if recompute else {}
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, rng=rng,
-            reset_after=reset_after,
+            reset_after=reset_after, **more,
         )  # fmt: skip

@@ -240,3 +240,76 @@ def test_torchs_tensors_select_torchs_variant() -> None:
     own = gz.GRUCell(3, 4, rng=0)
     own.load_state_dict(own.state_dict())
     assert not own.reset_after
+
+
+# Gates computed again ------------------------------------------------------------------------------------------------
+
+
+RECOMPUTED = [(gz.LSTMCell, {}), (gz.GRUCell, {}), (gz.GRUCell, {"reset_after": True})]
+
+
+def unrolled(kind: Any, recompute: bool, options: dict[str, Any], steps: int = 6) -> tuple[Any, Any, Any]:
+    """A cell, its inputs and the loss of a loop over it, from the same numbers each time."""
+    rng = np.random.default_rng(5)
+    cell = kind(3, 4, rng=2, recompute=recompute, **options)
+    xs = [gz.tensor(rng.normal(size=(2, 3)).astype(np.float32), requires_grad=True) for _ in range(steps)]
+    state, loss = None, gz.tensor(0.0)
+    for t, x in enumerate(xs):
+        with gz.time_step(t):
+            state = cell(x, state)
+        loss = loss + sum((part**3).sum() for part in (state if isinstance(state, tuple) else (state,)))
+    return cell, xs, loss
+
+
+@pytest.mark.parametrize(("kind", "options"), RECOMPUTED)
+@pytest.mark.parametrize("stack_bytes", [0, 500, 1 << 23])
+def test_gates_computed_again_give_the_same_to_the_bit(kind: Any, options: dict[str, Any], stack_bytes: int) -> None:
+    found = []
+    for recompute in (False, True):
+        cell, xs, loss = unrolled(kind, recompute, options)
+        loss.backward(stack_bytes=stack_bytes)
+        found.append([loss.data, *(tensor.grad for tensor in [*xs, *cell.parameters()])])
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_array_equal(again, plain)
+
+
+@pytest.mark.parametrize(("kind", "options"), RECOMPUTED)
+def test_gates_computed_again_hold_less_and_can_be_retained(kind: Any, options: dict[str, Any]) -> None:
+    held = {}
+    for recompute in (False, True):
+        with gz.Tape() as tape:
+            cell, _, loss = unrolled(kind, recompute, options, steps=40)
+        held[recompute] = tape.bytes_held
+        loss.backward(retain_graph=True)
+        first = [parameter.grad.copy() for parameter in cell.parameters()]
+        loss.backward()
+        for parameter, once in zip(cell.parameters(), first, strict=True):
+            np.testing.assert_allclose(parameter.grad, 2 * once, rtol=1e-6)
+    assert held[True] < 0.6 * held[False]
+
+
+@pytest.mark.parametrize(("kind", "options"), RECOMPUTED)
+def test_gates_computed_again_serve_contributions_and_higher_derivatives(kind: Any, options: dict[str, Any]) -> None:
+    seconds = []
+    for recompute in (False, True):
+        cell, xs, loss = unrolled(kind, recompute, options)
+        uses = gz.contributions(loss, cell, retain_graph=True)["weight_hh"]
+        assert [use.t for use in uses] == list(range(6))
+        first = gz.grad(loss, xs[0], create_graph=True)
+        seconds.append([*(use.gradient for use in uses), gz.grad((first * first).sum(), xs[0])])
+    for plain, again in zip(*seconds, strict=True):
+        np.testing.assert_allclose(again, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_whole_sequences_with_lengths_compute_gates_again() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 3, 2)).astype(np.float32)
+    for kind, options in ((gz.LSTM, {}), (gz.GRU, {"reset_after": True})):
+        gradients = []
+        for recompute in (False, True):
+            model = kind(2, 4, bidirectional=True, rng=1, recompute=recompute, **options)
+            (model(x, lengths=[5, 3, 1])[0] ** 2).sum().backward()
+            gradients.append([parameter.grad for parameter in model.parameters()])
+            assert ("recompute=True" in repr(model)) == recompute
+        for plain, again in zip(*gradients, strict=True):
+            np.testing.assert_allclose(again, plain, rtol=1e-5, atol=1e-7)
