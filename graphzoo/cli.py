@@ -16,6 +16,7 @@ from graphzoo import __version__
 
 OUT = Path("graphzoo-demo")
 CELLS = ("rnn", "lstm", "gru")
+TASKS = ("adding", "copy", "order", "parity")
 DEFAULT = " (default: %(default)s)"
 
 
@@ -71,6 +72,7 @@ A dynamic computation-graph engine with tape autodiff, on NumPy.
 commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
+  bptt    study a recurrent network on a task: one page with all figures
   draw    run a program and draw the graph of one of its tensors
   zoo     list the modules, or print one with its formulas
   check   prove the modules' passes, and print the proof as a table
@@ -87,6 +89,7 @@ Start with `graphzoo demo`: it takes about a minute and brings its own text.
     commands = top.add_subparsers(metavar="COMMAND", prog="graphzoo", help=argparse.SUPPRESS, parser_class=_Parser)
     _add_demo(commands)
     _add_sample(commands)
+    _add_bptt(commands)
     _add_draw(commands)
     zoo = commands.add_parser(
         "zoo",
@@ -168,6 +171,29 @@ def _add_sample(commands: Any) -> None:
     add("--temperature", metavar="T", type=temperature, default=0.6, help=scale)
     add("--seed", metavar="N", type=whole(0), help="for the same text every time (default: another each time)")
     sample.set_defaults(run=_sample)
+
+
+def _add_bptt(commands: Any) -> None:
+    bptt = commands.add_parser(
+        "bptt",
+        usage="graphzoo bptt -o REPORT.html [options]",
+        description="Trains a recurrent network on a task and studies its backpropagation through time:\n"
+        "what reaches states and weights, how far back, through which gates, and what\n"
+        "truncation loses. Writes one page, and the numbers beside it as .npz.",
+        epilog="The figures need matplotlib: pip install 'graphzoo[plot]'.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = bptt.add_argument
+    add("-o", "--out", metavar="FILE", type=Path, required=True, help="where to, with the ending .html")
+    add("--cell", metavar="CELL", choices=CELLS, default="lstm", help="rnn, lstm or gru" + DEFAULT)
+    add("--task", metavar="TASK", choices=TASKS, default="adding", help="adding, copy, order or parity" + DEFAULT)
+    add("--steps", metavar="N", type=whole(2, 5000), default=100, help="time steps" + DEFAULT)
+    add("--hidden", metavar="N", type=whole(1, 512), default=32, help="size of the state" + DEFAULT)
+    add("--train", metavar="N", type=whole(0), default=300, help="steps of training before the study" + DEFAULT)
+    add("--batch", metavar="N", type=whole(1, 4096), default=32, help="sequences in each of them" + DEFAULT)
+    add("--seed", metavar="N", type=whole(0), default=0, help="where all randomness starts" + DEFAULT)
+    bptt.set_defaults(run=_bptt)
 
 
 def _add_draw(commands: Any) -> None:
@@ -253,6 +279,24 @@ def _sample(options: argparse.Namespace) -> int:
         print(f"graphzoo sample: error: {error}", file=sys.stderr)
         return 2
     print(text)
+    return 0
+
+
+def _bptt(options: argparse.Namespace) -> int:
+    import importlib.util
+
+    from .bptt.report import Settings, study
+    from .errors import GraphzooError
+
+    if importlib.util.find_spec("matplotlib") is None:
+        print("graphzoo bptt: error: the figures need matplotlib: pip install 'graphzoo[plot]'", file=sys.stderr)
+        return 2
+    settings = {key: value for key, value in vars(options).items() if key not in ("run", "out")}
+    try:
+        print("\n".join(study(Settings(**settings), options.out)))
+    except GraphzooError as error:
+        print(f"graphzoo bptt: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0
 
 

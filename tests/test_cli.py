@@ -20,6 +20,7 @@ A dynamic computation-graph engine with tape autodiff, on NumPy.
 commands:
   demo    train a character-level LSTM on real text; see its graph and gradients
   sample  write on from what a demo has learnt
+  bptt    study a recurrent network on a task: one page with all figures
   draw    run a program and draw the graph of one of its tensors
   zoo     list the modules, or print one with its formulas
   check   prove the modules' passes, and print the proof as a table
