@@ -103,6 +103,9 @@ class FreshMeasure:
 FRESH = (
     FreshMeasure("lstm-2000-memory", "torch", goal=1.0, size=2000),
     FreshMeasure("lstm-2000-memory-recomputed", "torch", goal=0.5, size=2000, recompute=True),
+    FreshMeasure("bptt-weight-contributions", "backward", goal=3.0),
+    FreshMeasure("bptt-state-gradients", "backward", goal=1.3),
+    FreshMeasure("bptt-tbptt-memory", "T = 500", goal=1.0, size=5000),
     FreshMeasure("import-time", "numpy", goal=1.3),
     *(FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size) for size in (1_000, 10_000, 100_000, 1_000_000)),
 )

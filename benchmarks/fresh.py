@@ -38,7 +38,35 @@ def measure_fresh(measure: FreshMeasure, gate: Gate, rounds: int) -> FreshResult
         return _import_time(measure, gate, rounds)
     if measure.name.startswith("deep-chain"):
         return _deep_chain(measure, gate, rounds)
+    if measure.name == "bptt-tbptt-memory":
+        return _truncated_memory(measure, rounds)
+    if measure.name.startswith("bptt"):
+        return _study(measure, gate, rounds)
     return _peak_memory(measure, rounds)
+
+
+def _study(measure: FreshMeasure, gate: Gate, rounds: int) -> FreshResult:
+    """A study of gz.bptt over a plain backward pass of graphzoo through the same graph."""
+    result = FreshResult(measure.name, measure.baseline, "ms")
+    with WorkerProcess(PEERS["graphzoo"]) as worker:
+        worker.ask("prepare_study", what=measure.name)
+        for _ in range(rounds):
+            gated = gate.measure(lambda: worker.ask("study"), worker.own_cpu)
+            result.ours.append(gated.result["study"] * 1e3)
+            result.theirs.append(gated.result["backward"] * 1e3)
+            result.rejected += gated.rejected
+            result.disturbed += gated.disturbed
+    return result
+
+
+def _truncated_memory(measure: FreshMeasure, rounds: int) -> FreshResult:
+    """Peak memory of gz.bptt.tbptt over a long sequence, over that of a short one."""
+    result = FreshResult(measure.name, measure.baseline, "MB")
+    for _ in range(rounds):
+        for steps, series in ((500, result.theirs), (measure.size, result.ours)):
+            with WorkerProcess(PEERS["graphzoo"]) as worker:
+                series.append(worker.ask("truncated_memory", steps=steps)["bytes"] / 1e6)
+    return result
 
 
 def _peak_memory(measure: FreshMeasure, rounds: int) -> FreshResult:

@@ -24,7 +24,7 @@ HEADER = _LAYOUT.format(
     "/ autograd",
     "/ mygrad",
 ).rstrip()
-_FRESH_LAYOUT = "{:<22} {:>14} {:>12}  {:<20} {:>5}  {:<7} {}"
+_FRESH_LAYOUT = "{:<27} {:>14} {:>12}  {:<20} {:>5}  {:<7} {}"
 FRESH_HEADER = _FRESH_LAYOUT.format("measure", "baseline", "graphzoo", "ratio [quartiles]", "goal", "verdict", "")
 
 

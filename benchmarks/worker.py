@@ -78,6 +78,33 @@ class Worker:
         case.step()
         return {"bytes": _memory("VmHWM") - base}
 
+    def truncated_memory(self, steps: int) -> dict[str, float]:
+        """Bytes that truncated backpropagation (k1 = 10, k2 = 50; an LSTM, H = 128, B = 16) adds at its peak."""
+        from benchmarks.workloads.on_graphzoo import truncated
+
+        truncated(problems.recurrent("lstm", 128, steps=1, batch=16), 100)  # loads what loads on first use
+        base = _memory("VmRSS")
+        truncated(problems.recurrent("lstm", 128, steps=1, batch=16), steps)
+        return {"bytes": _memory("VmHWM") - base}
+
+    def prepare_study(self, what: str) -> dict[str, Any]:
+        """Build the graph that is studied: an LSTM, T = 100, B = 32, H = 128."""
+        from benchmarks.workloads.on_graphzoo import studies
+
+        self.studies = studies(problems.recurrent("lstm", 128), what)
+        self.study()  # loads what loads on first use
+        return {}
+
+    def study(self) -> dict[str, float]:
+        """Seconds of a study and of a backward pass, medians of five in turn."""
+        laps: dict[str, list[float]] = {name: [] for name in self.studies}
+        for _ in range(5):
+            for name, function in self.studies.items():
+                start = time.perf_counter()
+                function()
+                laps[name].append(time.perf_counter() - start)
+        return {name: float(np.median(each)) for name, each in laps.items()}
+
     def chain_bytes(self, operations: int, total: int) -> dict[str, float]:
         """Bytes per node after the forward pass, over `total` nodes in chains that are alive together.
 

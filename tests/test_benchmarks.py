@@ -282,3 +282,28 @@ class TestValues:
         for _ in range(20):
             case.step()
         assert case.values()["loss"] < first
+
+
+class TestStudies:
+    @pytest.mark.parametrize("what", ["bptt-weight-contributions", "bptt-state-gradients"])
+    def test_a_study_and_a_backward_pass_share_a_graph(self, what):
+        from benchmarks.workloads import on_graphzoo
+
+        problem = problems.recurrent("lstm", 4, steps=3, batch=2, inputs=5)
+        both = on_graphzoo.studies(problem, what)
+        both["backward"]()
+        found = both["study"]()
+        if what == "bptt-weight-contributions":
+            case = on_graphzoo.cell(problem)
+            expected = case.values()["grad weight_hh"]
+            np.testing.assert_allclose(found.values["weight_hh"].sum(axis=0), expected, rtol=1e-4, atol=1e-7)
+        else:
+            assert found.total["h"].shape == (3, 2, 4)
+
+    def test_truncated_goes_through_the_stream(self, monkeypatch):
+        from benchmarks.workloads import on_graphzoo
+
+        seen = []
+        monkeypatch.setattr(on_graphzoo.gz.optim.SGD, "step", lambda self: seen.append(1))
+        on_graphzoo.truncated(problems.recurrent("lstm", 4, steps=1, batch=2, inputs=5), 25)
+        assert len(seen) == 3

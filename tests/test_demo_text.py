@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphzoo.demo.text import InputError, alphabet_of, encode, read_text, split, windows
+from graphzoo.bptt.text import alphabet_of, encode
+from graphzoo.demo.text import InputError, read_text, split, windows
 
 
 def test_the_default_text_is_long_and_in_english() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,32 @@ def sequence(problem: Recurrent) -> Case:
         return (output * readout).sum(), output
 
     return _module_case(module, forward)
+
+
+def studies(problem: Recurrent, what: str) -> dict[str, Callable[[], object]]:
+    """A study of gz.bptt, and a backward pass through the same graph."""
+    module = _loaded(gz.LSTMCell, problem, suffix="")
+    run = gz.bptt.unroll(module, problem.x, dtype=None)
+    loss = (gz.stack(run.h) * gz.tensor(problem.readout)).sum()
+
+    def backward() -> None:
+        module.zero_grad()
+        loss.backward(retain_graph=True)
+
+    study = {
+        "bptt-weight-contributions": lambda: gz.bptt.weight_contributions(run, loss),
+        "bptt-state-gradients": lambda: gz.bptt.state_gradients(run, loss),
+    }[what]
+    return {"study": study, "backward": backward}
+
+
+def truncated(problem: Recurrent, steps: int) -> None:
+    """Truncated backpropagation over a stream of the problem's first step, repeated."""
+    module = _loaded(gz.LSTMCell, problem, suffix="")
+    optimiser = gz.optim.SGD(module.parameters(), lr=0.01)
+    x, y = (repeat(array[0], steps) for array in (problem.x, problem.readout))
+    for _ in gz.bptt.tbptt(module, x, y, k1=10, k2=50):
+        optimiser.step()
 
 
 def _loaded(kind: Callable[..., gz.Module], problem: Recurrent, suffix: str) -> gz.Module:

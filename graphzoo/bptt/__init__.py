@@ -1,6 +1,7 @@
 """Backpropagation through time, to be studied: what reaches which step, through what, and what truncation loses."""
 
 from . import inits, tasks
+from .comparison import Comparison, compare
 from .gradients import StateGradients, WeightContributions, state_gradients, weight_contributions
 from .online import OnlineGradients, rtrl
 from .reach import ContributionMatrix, TruncationBias, contribution_matrix, truncation_bias
@@ -20,6 +21,7 @@ from .truncated import ClipReport, Window, clip_report, tbptt
 __all__ = [
     "Carousel",
     "ClipReport",
+    "Comparison",
     "ContributionMatrix",
     "GateStats",
     "JacobianSpectrum",
@@ -32,6 +34,7 @@ __all__ = [
     "Window",
     "carousel",
     "clip_report",
+    "compare",
     "contribution_matrix",
     "gate_stats",
     "inits",

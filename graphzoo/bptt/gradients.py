@@ -85,8 +85,9 @@ class StateGradients(Result):
 
     def _draw(self, ax: Any) -> None:
         for part in self.total:
-            for kind, style in (("total", "-"), ("direct", ":"), ("carried", "--")):
-                curve(ax, over_batch(self.norms(kind)[part]), f"{kind}, {part}", linestyle=style)
+            # The direct share often has one step alone, which is a dot.
+            for kind, style in (("total", "-"), ("direct", ".:"), ("carried", "--")):
+                curve(ax, over_batch(self.norms(kind)[part]), f"{kind}, {part}", style)
         ax.set_ylabel("‖dL/d state‖, mean over the batch")
         ax.legend()
 

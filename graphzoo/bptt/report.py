@@ -11,16 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import optim
 from ..errors import ArgumentError
 from ..module import Module
 from ..tensor import Tensor
 from ..zoo.gated import GRUCell, LSTMCell
-from ..zoo.linear import Linear
-from ..zoo.loss import CrossEntropyLoss, MSELoss
 from ..zoo.recurrent import RNNCell
 from . import tasks
 from .gradients import progress, state_gradients, weight_contributions
+from .learning import Network, adam, total_of
 from .reach import contribution_matrix, truncation_bias
 from .results import Arrays, Result, curve
 from .run import Run, unroll
@@ -33,6 +31,7 @@ TASKS: dict[str, Callable[[int, int, np.random.Generator], Task]] = {
     "copy": tasks.copy_memory,
     "order": tasks.temporal_order,
     "parity": tasks.parity,
+    "text": tasks.characters,
 }
 STUDIED = 8
 """How many sequences are studied; more are trained on."""
@@ -91,7 +90,7 @@ class Lags(Result):
     """How much of a loss reaches the state some steps before it.
 
     Attributes:
-        norms: (T,): ‖∂L_s/∂h_t‖ at each lag s − t, the mean over the losses.
+        norms: (T,): ‖∂L_s/∂h_t‖ at each lag s − t, the mean over the losses, each a share of the whole.
     """
 
     norms: np.ndarray
@@ -100,22 +99,6 @@ class Lags(Result):
         curve(ax, self.norms, "‖∂Lₛ/∂hₜ‖")
         ax.set_xlabel("lag s − t")
         ax.legend()
-
-
-class Network(NamedTuple):
-    """A cell, and the layer that reads its states."""
-
-    cell: Module
-    readout: Linear
-
-    def losses(self, task: Task, states: list[Tensor]) -> list[tuple[int, Tensor]]:
-        """The losses by time step: at each step that has an answer, or one at the end."""
-        steps, batch = task.x.shape[:2]
-        criterion = MSELoss() if task.loss == "mse" else CrossEntropyLoss()
-        if task.y.shape[:2] != (steps, batch):
-            return [(steps - 1, criterion(self.readout(states[-1]), task.y))]
-        asked: np.ndarray = np.ones(steps, bool) if task.mask is None else np.any(task.mask, axis=1)
-        return [(t, criterion(self.readout(states[t]), task.y[t])) for t in range(steps) if asked[t]]
 
 
 def study(settings: Settings, out: Path) -> list[str]:
@@ -137,20 +120,14 @@ def study(settings: Settings, out: Path) -> list[str]:
 
     rng = np.random.default_rng(settings.seed)
     draw = TASKS[settings.task]
-    sample = draw(settings.steps, 500, np.random.default_rng(settings.seed))
-    answers = sample.y.shape[-1] if sample.loss == "mse" else int(sample.y.max()) + 1
-    network = Network(
-        CELLS[settings.cell](sample.x.shape[2], settings.hidden, rng=rng), Linear(settings.hidden, answers, rng=rng)
-    )
+    sample = draw(settings.steps, 1, np.random.default_rng(settings.seed))
+    network = Network(CELLS[settings.cell](sample.x.shape[2], settings.hidden, rng=rng), sample, rng)
     learning = train(network, settings, rng)
     task = draw(settings.steps, STUDIED, rng)
+    network.astype(np.float64)
     run = unroll(network.cell, task.x)
-    readout = network.readout.astype(run["h"][0].dtype)
-    losses = Network(run.cell, readout).losses(task, run["h"])
-    total = losses[0][1]
-    for _, loss in losses[1:]:
-        total = total + loss
-    total = total * (1 / len(losses))
+    losses = network.losses(task, run.outputs)
+    total = total_of(losses)
 
     figures = list(figures_of(run, losses, total, learning))
     numbers = numbers_of(settings, figures, total, learning)
@@ -175,26 +152,12 @@ def check_settings(settings: Settings, out: Path) -> None:
 
 def train(network: Network, settings: Settings, rng: np.random.Generator) -> Learning:
     """Adam on fresh batches, with gradients clipped to norm 1."""
-    parameters = [*network.cell.parameters(), *network.readout.parameters()]
-    optimizer = optim.Adam(parameters, lr=3e-3)
-    found, baseline = [], TASKS[settings.task](settings.steps, settings.batch, np.random.default_rng(0)).baseline
-    for _ in progress(range(settings.train), "training"):
-        task = TASKS[settings.task](settings.steps, settings.batch, rng)
-        state: Any = None
-        states = []
-        for x in task.x:
-            state = network.cell(x, state)
-            states.append(state[0] if isinstance(state, tuple) else state)
-        losses = network.losses(task, states)
-        total = losses[0][1]
-        for _, loss in losses[1:]:
-            total = total + loss
-        total = total * (1 / len(losses))
-        optimizer.zero_grad()
-        total.backward()
-        optim.clip_grad_norm(parameters, 1.0)
-        optimizer.step()
-        found.append(total.item())
+    optimizer, draw = adam(list(network.parameters())), TASKS[settings.task]
+    baseline = draw(settings.steps, settings.batch, np.random.default_rng(0)).baseline
+    found = [
+        network.learn(draw(settings.steps, settings.batch, rng), optimizer, clip=1.0)
+        for _ in progress(range(settings.train), "training")
+    ]
     return Learning(np.array(found), baseline)
 
 

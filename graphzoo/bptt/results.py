@@ -95,9 +95,9 @@ def over_batch(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1).mean(axis=1) if values.ndim > 1 else values
 
 
-def curve(ax: Any, values: np.ndarray, label: str, **options: Any) -> None:
+def curve(ax: Any, values: np.ndarray, label: str, style: str = "-") -> None:
     """A curve over time steps on a logarithmic axis; what is exactly zero leaves a gap."""
-    ax.plot(np.where(np.asarray(values) > 0, values, np.nan), label=label, **options)
+    ax.plot(np.where(np.asarray(values) > 0, values, np.nan), style, label=label)
     ax.set_yscale("log")
     ax.set_xlabel("time step")
 

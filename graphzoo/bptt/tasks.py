@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..state import Parameter
 from ..tensor import Tensor
 from ..zoo.array import concatenate
 from .results import LIVE, Result
+from .text import alphabet_of, encode, reference_text
 
 Rng = int | np.random.Generator | None
 
@@ -32,6 +34,7 @@ class Task(Result):
         y: targets: (B, ...) for one answer at the end, (T, B, ...) for one at each step.
         loss: ``"mse"`` or ``"cross entropy"``: what `baseline` is in.
         baseline: the mean loss of the best prediction without memory; nats for the cross entropy.
+        answers: how many classes, or numbers, a prediction consists of.
         mask: (T, B), which steps' answers count; None: all.
         lengths: (B,) of the sequences; None: all T.
     """
@@ -41,6 +44,7 @@ class Task(Result):
     y: np.ndarray
     loss: str
     baseline: float
+    answers: int
     mask: np.ndarray | None = None
     lengths: np.ndarray | None = None
 
@@ -88,7 +92,7 @@ def adding(steps: int = 100, batch: int = 32, rng: Rng = None) -> Task:
     for place in places:
         x[place, each, 1] = 1
     y = (x[places[0], each, 0] + x[places[1], each, 0])[:, None]
-    return Task("adding", x, y, "mse", 1 / 6)
+    return Task("adding", x, y, "mse", 1 / 6, 1)
 
 
 def copy_memory(delay: int = 100, batch: int = 32, rng: Rng = None, *, length: int = 10, symbols: int = 8) -> Task:
@@ -115,7 +119,8 @@ def copy_memory(delay: int = 100, batch: int = 32, rng: Rng = None, *, length: i
     shown[steps - length - 1] = symbols + 1
     y = np.zeros((steps, batch), np.int64)
     y[steps - length :] = drawn
-    return Task("copy memory", one_hot(shown, symbols + 2), y, "cross entropy", length * math.log(symbols) / steps)
+    baseline = length * math.log(symbols) / steps
+    return Task("copy memory", one_hot(shown, symbols + 2), y, "cross entropy", baseline, symbols + 1)
 
 
 def temporal_order(steps: int = 100, batch: int = 32, rng: Rng = None) -> Task:
@@ -140,7 +145,7 @@ def temporal_order(steps: int = 100, batch: int = 32, rng: Rng = None) -> Task:
     special = rng.integers(0, 2, (2, batch))
     each = np.arange(batch)
     shown[first, each], shown[second, each] = special
-    return Task("temporal order", one_hot(shown, 6), 2 * special[0] + special[1], "cross entropy", math.log(4))
+    return Task("temporal order", one_hot(shown, 6), 2 * special[0] + special[1], "cross entropy", math.log(4), 4)
 
 
 def parity(steps: int = 100, batch: int = 32, rng: Rng = None) -> Task:
@@ -158,7 +163,8 @@ def parity(steps: int = 100, batch: int = 32, rng: Rng = None) -> Task:
     check("parity", steps, 1, batch)
     bits = generator(rng).integers(0, 2, (steps, batch))
     y = np.bitwise_xor.accumulate(bits, axis=0)
-    return Task("parity", bits[..., None].astype(np.float32), y, "cross entropy", math.log(2) * (steps - 1) / steps)
+    baseline = math.log(2) * (steps - 1) / steps
+    return Task("parity", bits[..., None].astype(np.float32), y, "cross entropy", baseline, 2)
 
 
 # Reber grammars -------------------------------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ def grammar(name: str, strings: list[tuple[str, list[str]]], critical: list[int]
     optimum = float(np.log(allowed.sum(axis=-1)[mask]).mean())
     baseline = math.log(len(SYMBOLS)) if critical is None else math.log(2)
     return Grammar(
-        name, one_hot(shown, len(SYMBOLS)), y, "cross entropy", baseline, mask, lengths,
+        name, one_hot(shown, len(SYMBOLS)), y, "cross entropy", baseline, len(SYMBOLS), mask, lengths,
         allowed=allowed, optimum=optimum, strings=[text for text, _ in strings],
     )  # fmt: skip
 
@@ -325,4 +331,67 @@ def influence_balancing(steps: int = 1000) -> Task:
     array([1., 1., 1., 1., 1.])
     """
     check("influence_balancing", steps, 1, 1)
-    return Task("influence balancing", np.zeros((steps, 1, 1), np.float32), np.ones(steps), "mse", 1.0)
+    return Task("influence balancing", np.zeros((steps, 1, 1), np.float32), np.ones(steps), "mse", 1.0, 1)
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, repr=False)
+class Characters(Task):
+    """A batch of stretches of text to predict character by character. Beyond what a `Task` has:
+
+    Attributes:
+        alphabet: the characters, in the order of their classes.
+    """
+
+    alphabet: str = field(default="", metadata=LIVE)
+
+
+def characters(steps: int = 100, batch: int = 32, rng: Rng = None, *, text: str | None = None) -> Characters:
+    """Text, character by character: predict the next one.
+
+    x (T, B, A) one-hot of the A characters that occur in the text, y (T, B) the next character; each sequence starts at
+    a random place. The baseline is what is left to predict for whoever knows the present character alone: the entropy
+    of a character given the one before it, as counted over the text.
+
+    Args:
+        steps, batch: T, B.
+        rng: seed or generator.
+        text: at least T + 1 characters; by default Python's reference manual, which every installation has.
+
+    Source: J. L. Elman, "Finding structure in time" (1990); I. Sutskever, J. Martens, G. Hinton, "Generating text with
+    recurrent neural networks" (2011). The baseline: C. E. Shannon, "Prediction and entropy of printed English" (1951),
+    equation 1 with N = 2.
+
+    >>> task = characters(6, 2, rng=0, text="abracadabra")
+    >>> task.x.shape, task.alphabet, round(task.baseline, 3)
+    ((6, 2, 5), 'abcdr', 0.416)
+    >>> "".join(task.alphabet[c] for c in task.x[1:, 0].argmax(-1)) == "".join(task.alphabet[c] for c in task.y[:-1, 0])
+    True
+    """
+    check("characters", steps, 1, batch)
+    text = reference_text() if text is None else text
+    if len(text) <= steps:
+        raise ArgumentError(
+            "characters: the text is too short", got=f"{len(text)} characters", expected=f"more than {steps}, the steps"
+        )
+    codes, alphabet, baseline = counted(text)
+    starts = generator(rng).integers(0, len(codes) - steps, batch)
+    shown = codes[np.arange(steps + 1)[:, None] + starts].astype(np.int64)
+    count = len(alphabet)
+    return Characters(
+        "characters", one_hot(shown[:-1], count), shown[1:], "cross entropy", baseline, count, alphabet=alphabet
+    )
+
+
+@lru_cache(maxsize=4)  # a task draws many batches of one text
+def counted(text: str) -> tuple[np.ndarray, str, float]:
+    """A text's characters as numbers, its alphabet, and the entropy of a character given the one before it, nats."""
+    alphabet = alphabet_of(text)
+    codes = encode(text, alphabet)
+    pairs = np.zeros((len(alphabet), len(alphabet)))
+    np.add.at(pairs, (codes[:-1], codes[1:]), 1)
+    seen = pairs[pairs > 0] / pairs.sum()
+    before = pairs.sum(axis=1)[pairs.sum(axis=1) > 0] / pairs.sum()
+    return codes, alphabet, float((before * np.log(before)).sum() - (seen * np.log(seen)).sum())

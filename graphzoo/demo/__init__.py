@@ -19,9 +19,10 @@ import numpy as np
 
 import graphzoo as gz
 
+from ..bptt.text import alphabet_of, encode
 from . import report
 from .model import CharacterModel, load_model, sample, save_model
-from .text import InputError, alphabet_of, encode, read_text, split, windows
+from .text import InputError, read_text, split, windows
 from .training import History, evaluate, one_blas_thread, train
 
 __all__ = ["InputError", "Settings", "run", "write_on"]

@@ -9,7 +9,8 @@ import numpy as np
 
 import graphzoo as gz
 
-from .text import InputError, encode
+from ..bptt.text import encode
+from .text import InputError
 
 CELLS = {"rnn": gz.RNNCell, "lstm": gz.LSTMCell, "gru": gz.GRUCell}
 EMBEDDING = 32

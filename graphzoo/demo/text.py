@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bptt.text import reference_text
+
 # One part in so many is kept from the training, to measure how well what was learnt carries over.
 HELD_OUT = 20
 MOST_HELD_OUT = 20_000  # characters: more would take long and tell little
@@ -23,10 +25,7 @@ def read_text(path: Path | None) -> str:
         InputError: the file cannot be read, is empty, or is not UTF-8 text.
     """
     if path is None:
-        from pydoc_data.topics import topics
-
-        paragraphs = "\n\n".join(topics.values()).split("\n\n")
-        return "\n\n".join(dict.fromkeys(paragraphs))  # topics quote each other
+        return reference_text()
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -45,30 +44,6 @@ def read_text(path: Path | None) -> str:
     if not text.strip():
         raise InputError(f"{path} is empty: expected text to learn from")
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def alphabet_of(text: str) -> str:
-    """The characters that occur in the text, in the order of Unicode.
-
-    >>> alphabet_of("banana")
-    'abn'
-    """
-    return "".join(sorted(set(text)))
-
-
-def encode(text: str, alphabet: str) -> np.ndarray:
-    """The index in the alphabet of each character of the text, int32.
-
-    >>> encode("banana", "abn")
-    array([1, 0, 2, 0, 2, 0], dtype=int32)
-    """
-    index = np.full(0x110000, -1, np.int32)
-    index[_code_points(alphabet)] = np.arange(len(alphabet))
-    return index[_code_points(text)]
-
-
-def _code_points(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 def split(characters: np.ndarray, batch: int, unroll: int) -> tuple[np.ndarray, np.ndarray]:

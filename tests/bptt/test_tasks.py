@@ -15,7 +15,7 @@ import graphzoo as gz
 from graphzoo.bptt import tasks
 from graphzoo.errors import ArgumentError
 
-SEQUENTIAL = [tasks.adding, tasks.copy_memory, tasks.temporal_order, tasks.parity]
+SEQUENTIAL = [tasks.adding, tasks.copy_memory, tasks.temporal_order, tasks.parity, tasks.characters]
 GRAMMARS = [tasks.reber, tasks.embedded_reber]
 # The grammar as a regular expression: another statement of the same automaton.
 REBER = r"B(TS*X(XT*V(PXT*V)*(PS|V)|S)|PT*V(PXT*V)*(PS|V))E"
@@ -131,6 +131,38 @@ def test_grammars(batch: int, seed: int, embedded: bool) -> None:
 def test_both_branches_of_the_grammar_are_alike_often() -> None:
     seconds = [text[1] for text in tasks.reber(4000, 0).strings]
     assert 0.46 < seconds.count("T") / 4000 < 0.54
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(min_size=9, max_size=80), steps=st.integers(1, 8), seed=st.integers(0, 999))
+def test_characters(text: str, steps: int, seed: int) -> None:
+    task = tasks.characters(steps, 3, seed, text=text)
+    assert (task.alphabet, task.answers) == ("".join(sorted(set(text))), len(set(text)))
+    assert (task.x.sum(axis=-1) == 1).all()
+    for b in range(3):
+        shown = "".join(task.alphabet[c] for c in task.x[:, b].argmax(axis=-1))
+        following = "".join(task.alphabet[c] for c in task.y[:, b])
+        assert shown + following[-1] in text
+        assert shown[1:] == following[:-1]
+
+
+def test_characters_baseline_is_the_loss_of_counted_pairs() -> None:
+    text = "the cat sat on the mat and the rat ran"
+    pairs = [text[i : i + 2] for i in range(len(text) - 1)]
+    firsts = [pair[0] for pair in pairs]
+    loss = -sum(math.log(pairs.count(pair) / firsts.count(pair[0])) for pair in pairs) / len(pairs)
+    assert tasks.characters(5, 1, 0, text=text).baseline == pytest.approx(loss)
+
+
+def test_characters_has_a_text_of_its_own_and_refuses_one_too_short() -> None:
+    task = tasks.characters(20, 2, 0)
+    assert 50 < task.answers < 200
+    assert 1.5 < task.baseline < 3  # single letters of English given the one before: Shannon found 3.56 bits, 2.5 nats
+    with pytest.raises(ArgumentError, match="the text is too short"):
+        tasks.characters(5, 1, 0, text="abcde")
 
 
 # Influence balancing --------------------------------------------------------------------------------------------------
