@@ -17,7 +17,7 @@ from .errors import (
     StateError,
     UnsupportedError,
 )
-from .graph import Graph, RenderError, graph
+from .graph import Graph, RenderError, graph, record
 from .module import OUTPUT, Formulas, Module
 from .observer import Tape, pause_gc
 from .state import Parameter

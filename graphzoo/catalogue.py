@@ -9,8 +9,8 @@ import textwrap
 from importlib import import_module
 
 from .errors import ArgumentError
+from .graph.plain_math import readable
 from .module import Formulas, Module
-from .terminal_math import readable
 
 FAMILIES = (
     "elementwise", "array", "window", "matrix", "group", "activation", "loss", "pooling", "normalization", "weight",

@@ -16,7 +16,7 @@ from graphzoo import __version__
 
 OUT = Path("graphzoo-demo")
 CELLS = ("rnn", "lstm", "gru")
-TASKS = ("adding", "copy", "order", "parity")
+TASKS = ("adding", "copy", "order", "parity", "text")
 DEFAULT = " (default: %(default)s)"
 
 
@@ -187,7 +187,7 @@ def _add_bptt(commands: Any) -> None:
     add = bptt.add_argument
     add("-o", "--out", metavar="FILE", type=Path, required=True, help="where to, with the ending .html")
     add("--cell", metavar="CELL", choices=CELLS, default="lstm", help="rnn, lstm or gru" + DEFAULT)
-    add("--task", metavar="TASK", choices=TASKS, default="adding", help="adding, copy, order or parity" + DEFAULT)
+    add("--task", metavar="TASK", choices=TASKS, default="adding", help="adding, copy, order, parity or text" + DEFAULT)
     add("--steps", metavar="N", type=whole(2, 5000), default=100, help="time steps" + DEFAULT)
     add("--hidden", metavar="N", type=whole(1, 512), default=32, help="size of the state" + DEFAULT)
     add("--train", metavar="N", type=whole(0), default=300, help="steps of training before the study" + DEFAULT)
@@ -212,9 +212,16 @@ Graphviz.""",
     add = draw.add_argument
     add("target", metavar="PROGRAM.py:NAME", help="the program, and the variable to draw")
     add("-o", "--out", metavar="FILE", type=Path, required=True, help="where to")
-    add("--view", choices=("columns", "graph"), help="of an SVG: time in columns, or Graphviz's graph")
+    add(
+        "--view",
+        choices=("columns", "rolled", "graph"),
+        help="of an SVG: time in columns, one step with edges bent back, or Graphviz's graph",
+    )
     add("--fold", metavar="N", type=whole(3), help="of SVG and HTML: fold time into so many columns")
+    add("--depth", metavar="N", type=whole(0), help="close the boxes that stand inside of more than N others")
+    add("--expand", metavar="CLASS", action="append", default=[], help="replace modules by what they are defined as")
     add("--gradients", action="store_true", help="with the gradients of a backward pass: SVG colours, HTML steps")
+    add("--values", action="store_true", help="look at all values while the program runs, and note its lines, for HTML")
     draw.set_defaults(run=_draw)
 
 
@@ -305,7 +312,18 @@ def _draw(options: argparse.Namespace) -> int:
     from .errors import GraphzooError
 
     try:
-        print(draw(options.target, options.out, options.view, options.fold, options.gradients))
+        print(
+            draw(
+                options.target,
+                options.out,
+                view=options.view,
+                fold=options.fold,
+                depth=options.depth,
+                expand=options.expand,
+                gradients=options.gradients,
+                values=options.values,
+            )
+        )
     except GraphzooError as error:
         print(f"graphzoo draw: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import ArgumentError, describe
-from .graph import Graph, graph
+from .graph import Graph, graph, record
 
 
-def draw(target: str, out: Path, view: str | None, fold: int | None, gradients: bool) -> str:
+def draw(
+    target: str,
+    out: Path,
+    *,
+    view: str | None = None,
+    fold: int | None = None,
+    depth: int | None = None,
+    expand: Sequence[str] = (),
+    gradients: bool = False,
+    values: bool = False,
+) -> str:
     """Run the program, save the picture; returns a line that says what was drawn.
 
     The program runs as it would by itself (its folder comes first in `sys.path`, `__name__` is "__main__"), with
@@ -21,7 +33,10 @@ def draw(target: str, out: Path, view: str | None, fold: int | None, gradients: 
     Args:
         target: "path/to/program.py:variable".
         out, view, fold: as in `Graph.save`.
+        depth: as in `Graph.fold`, if not None.
+        expand: classes of modules, as in `Graph.expand`.
         gradients: also run a backward pass and show it.
+        values: look at all values while the program runs.
 
     Raises:
         ArgumentError: no such program or variable, or nothing in it that can be drawn.
@@ -33,14 +48,21 @@ def draw(target: str, out: Path, view: str | None, fold: int | None, gradients: 
         )
     if not Path(path).is_file():
         raise ArgumentError("there is no such program", got=path, expected="the path of a Python file")
-    taken = _taken(_variable(path, name), name, gradients)
+    with record() if values else contextlib.nullcontext():
+        variables = _variables(path, name)
+    taken = _taken(variables[name], name, gradients)
+    if expand:
+        taken = taken.expand(*expand)
+    if depth is not None:
+        taken = taken.fold(depth)
     colour = "gradient" if gradients and out.suffix.lower() == ".svg" and view != "graph" else "family"
-    view = "columns" if colour == "gradient" else view
+    view = view or "columns" if colour == "gradient" else view
     taken.save(out, view, fold=fold, colour=colour)
     return f"{out}: {repr(taken)[8:-1]}"
 
 
-def _variable(path: str, name: str) -> Any:
+def _variables(path: str, name: str) -> dict[str, Any]:
+    """What the program leaves; kept until the picture is drawn, for modules may be asked for their definitions."""
     arguments, folders = sys.argv, sys.path
     sys.argv, sys.path = [path], [str(Path(path).parent.resolve()), *folders]
     try:
@@ -55,7 +77,7 @@ def _variable(path: str, name: str) -> Any:
             expected="a variable of the program itself, not of a function in it",
             todo=f"did you mean {near[0]}?" if near else "assign the loss, or a graph, to a variable in the program",
         )
-    return variables[name]
+    return variables
 
 
 def _taken(value: Any, name: str, gradients: bool) -> Graph:

@@ -246,7 +246,7 @@ def record(module: Module, inputs: Iterable[Any], place: Any = None) -> Any:
         node.dtype = output.dtype
         result = wrap(output, node)
     if context.observer is not None:
-        context.observer.append(node)
+        context.observer.append(node, output)
     return result
 
 
@@ -291,7 +291,7 @@ def unary(module: Module, a: Tensor) -> Tensor:
         node.shape = shape
         node.fits = False
     if context.observer is not None:
-        context.observer.append(node)
+        context.observer.append(node, output)
     result.source = node
     return result
 
@@ -362,7 +362,7 @@ def binary(module: Module) -> Callable[[Any, Any], Tensor]:
         node.shape = shape
         node.fits = fits
         if context.observer is not None:
-            context.observer.append(node)
+            context.observer.append(node, output)
         result.source = node
         return result
 

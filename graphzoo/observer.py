@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import ContextDecorator
+from typing import Any
 
 from .tape import Node, local, owner_of, saved_arrays
 
@@ -46,12 +47,12 @@ class Tape:
     def __exit__(self, *exception: object) -> None:
         local.context.observer = self._around.pop()
 
-    def append(self, node: Node) -> None:
+    def append(self, node: Node, output: Any) -> None:
         """Remember one node, here and in the tapes around this one."""
         self._references.append(weakref.ref(node))
         around = next((tape for tape in reversed(self._around) if tape is not self), None)
         if around is not None:
-            around.append(node)
+            around.append(node, output)
 
     def __len__(self) -> int:
         """How many nodes were recorded, dead ones included."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from operator import index
@@ -62,10 +63,12 @@ class Leaf:
 
     Holds the gradient of the tensor it belongs to, not its array. `written` is the number at which the tensor's memory
     was last changed in place; a node with a smaller number that saved this memory can no longer be differentiated.
+    `cut` refers to the node that a detached tensor came from, for as long as that lives.
     """
 
     __slots__ = (
-        "dtype", "grad", "hooks", "memory", "name", "number", "requires_grad", "role", "shape", "writer", "written",
+        "cut", "dtype", "grad", "hooks", "memory", "name", "number", "requires_grad", "role", "shape", "writer",
+        "written",
     )  # fmt: skip
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], requires_grad: bool, role: str, name: str | None) -> None:
@@ -80,6 +83,7 @@ class Leaf:
         self.written = 0
         self.writer = ""
         self.memory: np.ndarray | None = None
+        self.cut: weakref.ref[Node] | None = None
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -231,7 +235,7 @@ class Context:
     def __init__(self) -> None:
         self.recording = True
         self.place = Place()
-        self.observer: Any = None  # a Tape, told of each node that is recorded
+        self.observer: Any = None  # a Tape or another, told of each node that is recorded and of its output
         self.replaying = False  # a computation is being repeated: running statistics must not move on
         self.draws: dict[np.random.Generator, Any] | None = None  # states of generators before their first draw
 

@@ -6,6 +6,7 @@ tied to the module of the zoo that it records; here is what a tensor is without 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -334,7 +335,11 @@ class Tensor:
         if self.requires_grad:
             data = data.view()
             data.flags.writeable = False
-        return constant(data)
+        other = constant(data)
+        if (node := self.node) is not None:
+            other.source = other._leaf(False)
+            other.source.cut = weakref.ref(node)
+        return other
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False, stack_bytes: int = STACK_BYTES) -> None:
         """Differentiate this tensor and add the gradients to `.grad` of the leaves.

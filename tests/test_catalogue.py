@@ -10,8 +10,8 @@ import pytest
 
 import graphzoo as gz
 from graphzoo import catalogue, cli
+from graphzoo.graph.plain_math import readable
 from graphzoo.module import Module
-from graphzoo.terminal_math import readable
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -37,11 +38,17 @@ positional arguments:
 options:
   -h, --help            show this help message and exit
   -o FILE, --out FILE   where to
-  --view {columns,graph}
-                        of an SVG: time in columns, or Graphviz's graph
+  --view {columns,rolled,graph}
+                        of an SVG: time in columns, one step with edges bent
+                        back, or Graphviz's graph
   --fold N              of SVG and HTML: fold time into so many columns
+  --depth N             close the boxes that stand inside of more than N
+                        others
+  --expand CLASS        replace modules by what they are defined as
   --gradients           with the gradients of a backward pass: SVG colours,
                         HTML steps
+  --values              look at all values while the program runs, and note
+                        its lines, for HTML
 
 The ending of FILE decides: .html (a page to search and click in), .svg, .dot,
 .gv, .png, .pdf. PNG and PDF, and the SVG of a graph without time steps, need
@@ -68,6 +75,10 @@ def _helper_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         (["-o", "net.dot"], "digraph {", "LSTMCell"),
         (["-o", "net.svg"], "<svg", "t = 11"),
         (["-o", "net.svg", "--fold", "5"], "<svg", "t = 2…9"),
+        (["-o", "net.svg", "--view", "rolled"], "<svg", "×12"),
+        (["-o", "net.svg", "--expand", "LSTMCell"], "<svg", "Sigmoid"),
+        (["-o", "net.dot", "--depth", "0"], "digraph {", "LSTMCell"),
+        (["-o", "net.html", "--values"], "<!doctype html>", "net.py:9"),
         (["-o", "net.svg", "--gradients"], "<svg", "gradient norm"),
         (["-o", "net.html", "--gradients"], "<!doctype html>", '"order":['),
         (["--out", "net.html"], "<!doctype html>", '"gradients":null'),
@@ -84,7 +95,9 @@ def test_pictures(
     assert text.startswith(starts)
     assert holds in text
     said = capsys.readouterr().out.splitlines()
-    assert said == ["ran with ['net.py']", f"{options[1]}: 76 nodes, 87 edges, 12 time steps"]
+    assert said[0] == "ran with ['net.py']"
+    size = {"--expand": "304 nodes, 351 edges"}.get("".join(options[2:3]), "76 nodes, 87 edges")
+    assert re.fullmatch(rf"{options[1]}: {size}, 12 time steps", said[1])
     assert (sys.path, sys.argv) == before
 
 

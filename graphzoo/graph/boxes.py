@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..tape import Scope
 
 if TYPE_CHECKING:
-    from .graph import Graph, GraphNode
+    from .graph import Graph
+    from .parts import GraphNode
 
 Step = int
 Path = tuple[Scope | Step, ...]
@@ -80,11 +80,12 @@ def paths(graph: Graph) -> list[Path]:
         if node.role == "operation":
             result[node.id] = _with_step(node, depths.get(node.id))
     for edge in graph.edges:
-        source = graph.nodes[edge.source]
-        if source.role == "parameter":
-            result[source.id] = result[edge.target]
-        elif source.role != "operation" and edge.target in depths:
-            result[source.id] = result[edge.target][: depths[edge.target] + 1]
+        for stub, operation in ((edge.source, edge.target), (edge.target, edge.source)):  # it takes, in a backward view
+            role = graph.nodes[stub].role
+            if role == "parameter":
+                result[stub] = result[operation]
+            elif role != "operation" and operation in depths:
+                result[stub] = result[operation][: depths[operation] + 1]
     return result
 
 
@@ -137,7 +138,8 @@ def _depths_of_time(nodes: Iterable[GraphNode]) -> dict[int, int]:
         within: dict[Scope | None, list[GraphNode]] = {}
         for node in timed:
             within.setdefault(node.scope[depth] if depth < len(node.scope) else None, []).append(node)
-        runs_on = all(before <= after for before, after in pairwise(node.t for node in timed if node.t is not None))
+        steps = [node.t for node in timed if node.t is not None]
+        runs_on = sorted(steps) in (steps, steps[::-1])  # on, or, in a backward view, back
         if None in within or (runs_on and len(within) > 1):
             depths.update((node.id, depth) for node in timed)
         else:

@@ -1,112 +1,52 @@
-"""From the tape to the frozen graph: `gz.graph`."""
+"""From the tape to nodes and edges that are plain data."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import weakref
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ArgumentError, GradientError, describe
 from ..module import Module
 from ..tape import Leaf, Node, node_of, owner_of, saved_arrays
 from ..tape import Output as TapeOutput
-from ..tensor import Tensor
 from .gradients import GraphGradients, watch
-from .graph import ArraySpec, Edge, Graph, GraphNode
+from .parts import ArraySpec, Edge, GraphNode
+from .recording import NOTED, Noted
 
 MANY_USES = 8
 """An input or constant that more nodes use is drawn as a stub at each of them: a hub that everything hangs on would tie
 a picture into a knot, and take Graphviz minutes to lay out."""
 
 
-def graph(outputs: Any, gradients: bool = False) -> Graph:
-    """The frozen graph of everything that the given tensors were computed from.
+class Built(NamedTuple):
+    """The fields of a `Graph`, before it is one."""
 
-    It can be taken before and after the backward pass; the structure is the same.
-
-    Args:
-        outputs: a tensor, or tensors in tuples, lists and dictionaries at any depth, as models return them;
-            None is left out.
-        gradients: also run a backward pass from the outputs (each a single number; from their sum) and keep what it
-            carried, as `Graph.gradients`. It changes no `.grad` and releases nothing, so that `backward()` can follow;
-            after a `backward()` that released the graph it cannot be run.
-
-    Raises:
-        ArgumentError: something else than a tensor, or no tensor at all; gradients of more than single numbers.
-        GradientError: a tensor without a graph: detached, a constant, a leaf, or computed inside `gz.no_grad()`.
-        ReleasedError: gradients of a graph that an earlier backward pass released.
-
-    >>> import graphzoo as gz
-    >>> w = gz.Parameter([1.0, 2.0], name="w")
-    >>> loss = (w * gz.tensor([3.0, 4.0], name="x")) + 1
-    >>> for node in gz.graph(loss).nodes:
-    ...     print(node.id, node.role, node.label, node.outputs[0])
-    0 parameter w float32 (2,)
-    1 constant x float32 (2,)
-    2 operation Multiply float32 (2,)
-    3 operation Add(b=1) float32 (2,)
-
-    >>> taken = gz.graph(loss.sum(), gradients=True)
-    >>> taken.gradients.nodes[taken.find(name="w")[0].id].norm
-    5.0
-    """
-    values = list(_leaves_of_tree(outputs))
-    roots = [_root(where, value) for where, value in values]
-    if not roots:
-        raise ArgumentError(
-            "graph() was given no tensor", got=describe(outputs), expected="the tensors to draw the graph of"
-        )
-    builder = _Builder(_reached(roots))
-    frozen = builder.build(roots)
-    if not gradients:
-        return frozen
-    for where, value in values:
-        if value.size != 1:
-            raise ArgumentError(
-                "gradients are those of a loss",
-                got=describe(value) + (f" at outputs{where}" if where else ""),
-                expected="tensors of a single number",
-                todo="pass the loss, or reduce it first: outputs.sum()",
-            )
-    seeds = [(value.source, np.ones(value.shape, value.dtype)) for _, value in values]
-    return replace(frozen, gradients=builder.watch(seeds))
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[Edge, ...]
+    outputs: tuple[int, ...]
+    gradients: GraphGradients | None
+    modules: tuple[int, ...]
 
 
-def _leaves_of_tree(tree: Any) -> Iterable[tuple[str, Any]]:
-    """Every value in nested tuples, lists and dictionaries with the place it stands at, in order."""
-    pending = [("", tree)]
-    while pending:
-        where, value = pending.pop()
-        if isinstance(value, dict):
-            pending.extend((f"{where}[{key!r}]", item) for key, item in reversed(value.items()))
-        elif isinstance(value, (tuple, list)):
-            pending.extend((f"{where}[{index}]", value[index]) for index in reversed(range(len(value))))
-        elif value is not None:
-            yield where, value
+MODULES: weakref.WeakValueDictionary[int, Module] = weakref.WeakValueDictionary()
+"""The modules that graphs were taken of, for as long as they live: a graph itself holds none."""
+
+_next_key = itertools.count().__next__
+_keys: weakref.WeakKeyDictionary[Module, int] = weakref.WeakKeyDictionary()
 
 
-def _root(where: str, value: Any) -> Node:
-    if not isinstance(value, Tensor):
-        raise ArgumentError(
-            "graph() draws what tensors were computed from",
-            got=describe(value) + (f" at outputs{where}" if where else ""),
-            expected="a tensor, or tensors in tuples, lists and dictionaries",
-        )
-    node = value.node
-    if node is None:
-        kind = "a leaf" if value.requires_grad else "a tensor without a graph"
-        raise GradientError(
-            f"graph() got {kind}: no operation that led to it was recorded",
-            got=describe(value) + (f" at outputs{where}" if where else ""),
-            expected="a tensor computed from one that requires a gradient, outside gz.no_grad() and before .detach()",
-            todo="pass the loss, or another tensor that was computed with recorded operations",
-        )
-    return node
+def key_of(module: Module) -> int:
+    """The number under which a module is found again."""
+    if module not in _keys:
+        key = _keys[module] = _next_key()
+        MODULES[key] = module
+    return _keys[module]
 
 
 def _reached(roots: Iterable[Node]) -> list[Node]:
@@ -121,11 +61,12 @@ def _reached(roots: Iterable[Node]) -> list[Node]:
     return sorted(reached, key=attrgetter("number"))
 
 
-class _Builder:
+class Builder:
     """Nodes and edges in the making, and the numbers given out so far."""
 
-    def __init__(self, recorded: list[Node]) -> None:
-        self.recorded = recorded
+    def __init__(self, roots: Iterable[Node]) -> None:
+        self.roots = list(roots)
+        self.recorded = _reached(self.roots)
         self.nodes: list[GraphNode] = []
         self.edges: list[Edge] = []
         self.ids: dict[Any, int] = {}  # by tape node; by leaf and the place that its stub is for
@@ -133,14 +74,15 @@ class _Builder:
         self.tensors: dict[Leaf, int] = {}
         self.arguments: dict[tuple[type, int], str] = {}  # reading a signature takes longer than all the rest
         self.uses = Counter(
-            (source, node.t) for node in recorded for source in set(node.inputs) if source.__class__ is Leaf
+            (source, node.t) for node in self.recorded for source in set(node.inputs) if source.__class__ is Leaf
         )
 
-    def build(self, roots: Iterable[Node]) -> Graph:
+    def build(self) -> Built:
         for node in self.recorded:
             self.add_operation(node)
-        outputs = dict.fromkeys(self.ids[root] for root in roots)
-        return Graph(tuple(self.nodes), tuple(self.edges), tuple(outputs))
+        outputs = dict.fromkeys(self.ids[root] for root in self.roots)
+        keys = tuple(key_of(module) for module in self.modules)
+        return Built(tuple(self.nodes), tuple(self.edges), tuple(outputs), None, keys)
 
     def watch(self, seeds: list[tuple[Any, np.ndarray]]) -> GraphGradients:
         """What a backward pass carries through the graph that was built."""
@@ -156,6 +98,7 @@ class _Builder:
         operands: list[tuple[str, complex]] = []
         edges: list[tuple[int, int, str, Any]] = []
         weights: set[Leaf] = set()
+        cuts: set[int] = set()
         first_parameter = len(node.inputs) - len(module.parameter_names)
         for slot, source in enumerate(node.inputs):
             if source is None:
@@ -167,7 +110,10 @@ class _Builder:
             if isinstance(source, (bool, int, float, complex)):
                 operands.append((argument, source))
                 continue
-            if source.__class__ is Leaf:
+            if source.__class__ is Leaf and (cut := self.cut_from(source)) is not None:
+                given = cut
+                cuts.add(slot)
+            elif source.__class__ is Leaf:
                 given = self.stub(source, node)
                 if source.role == "parameter":
                     weights.add(source)
@@ -176,6 +122,7 @@ class _Builder:
             edges.append((given, slot, argument, source))
 
         id = self.ids[node] = len(self.nodes)
+        noted = NOTED.get(node, Noted((), None))
         self.nodes.append(
             GraphNode(
                 id=id,
@@ -188,10 +135,12 @@ class _Builder:
                 outputs=_specs(node),
                 operands=tuple(operands),
                 parameters=sum(math.prod(leaf.shape) for leaf in weights),
-                saved_bytes=sum(dict(owner_of(array) for array in saved_arrays(node)).values()),
+                saved_bytes=_bytes_of(saved_arrays(node)),
                 released=node.released,
                 module=self.modules.setdefault(module, len(self.modules)),
                 formulas=module.formulas,
+                values=noted.values,
+                line=noted.line,
             )
         )
         for given, slot, argument, source in edges:
@@ -207,8 +156,14 @@ class _Builder:
                     dtype=str(source.dtype),
                     gradient=node.needs[slot],
                     own=slot >= first_parameter,
+                    cut=slot in cuts,
                 )
             )
+
+    def cut_from(self, leaf: Leaf) -> int | None:
+        """Id of the node in this graph that a detached tensor came from, if it did and that is here."""
+        node = leaf.cut and leaf.cut()
+        return None if node is None else self.ids.get(node)
 
     def stub(self, leaf: Leaf, user: Node) -> int:
         """Id of the node that stands for a leaf at one of its users; made where there is none yet.
@@ -241,6 +196,16 @@ class _Builder:
         if key not in self.arguments:
             self.arguments[key] = module.argument_name(slot)
         return self.arguments[key]
+
+
+def _bytes_of(arrays: Iterable[np.ndarray]) -> int:
+    """Bytes of the arrays; one that is there twice counts once, and a view no more than it shows of its buffer."""
+    shown: dict[tuple[int, int], int] = {}
+    for array in arrays:
+        buffer, size = owner_of(array)
+        place = (buffer, array.__array_interface__["data"][0])
+        shown[place] = max(shown.get(place, 0), min(size, array.nbytes))
+    return sum(shown.values())
 
 
 def _specs(node: Node) -> tuple[ArraySpec, ...]:

@@ -13,10 +13,26 @@ from typing import TYPE_CHECKING
 from ..errors import ArgumentError, describe
 from ..tape import Scope
 from .boxes import Closing, Column, Columns, Opening, Path, bands_of, column_of, columns_of, paths, walk
-from .words import CARRIED, COLOURS, FAINT, LINE, PLAIN, edge_labels, printable, shorten, title, tooltip
+from .words import (
+    CARRIED,
+    COLOURS,
+    CUT,
+    FAINT,
+    LINE,
+    PLAIN,
+    edge_labels,
+    edge_tooltip,
+    printable,
+    shared,
+    shorten,
+    step_of,
+    title,
+    tooltip,
+)
 
 if TYPE_CHECKING:
-    from .graph import Edge, Graph, GraphNode
+    from .graph import Graph
+    from .parts import Edge, GraphNode
 
 DIRECTIONS = ("TB", "BT", "LR", "RL")
 
@@ -33,7 +49,7 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
         )
 
     stubs = _shared_stubs(graph)
-    yield from _defaults(rankdir, bool(columns))
+    yield from _defaults(rankdir, bool(columns), shared(graph))
     if columns:
         yield from _ruler(columns, bands_of(graph, placed, columns))
     yield from _boxes(graph, placed, stubs)
@@ -43,7 +59,10 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
         if edge.source not in stubs or stubs[edge.source][0] == edge.source:
             before, after = column_of(placed[edge.source]), column_of(placed[edge.target])
             label = labels[edge.target, edge.slot]
-            if before is not None and after is not None and before != after:
+            if edge.lag:
+                label = ", ".join(filter(None, (label, step_of(edge))))
+                yield _edge(edge, label=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
+            elif before is not None and after is not None and before != after:
                 yield from _edge_between_columns(edge, label, before, after, columns)
             elif edge.source in states and after is not None:
                 yield _edge(edge, xlabel=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
@@ -52,10 +71,11 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
                 yield _edge(edge, label=text(label), minlen="2" if spaced else "")
 
 
-def _defaults(rankdir: str, timed: bool) -> Iterator[str]:
+def _defaults(rankdir: str, timed: bool, legend: list[str]) -> Iterator[str]:
     font = {"fontname": "Helvetica", "fontsize": "10"}
     layout = {"ranksep": "0.15", "newrank": "true", "splines": "line"} if timed else {"ranksep": "0.3"}
-    yield f"  graph{_attributes(rankdir=rankdir, nodesep='0.2', fontcolor=LINE, **font, **layout)}"
+    label = {"label": text("\n".join(["shared parameters", *legend])), "labelloc": "b"} if legend else {}
+    yield f"  graph{_attributes(rankdir=rankdir, nodesep='0.2', fontcolor=LINE, **font, **layout, **label)}"
     shape = {"shape": "box", "style": "rounded,filled", "height": "0.3", "margin": "0.1,0.05"}
     yield f"  node{_attributes(color=LINE, **shape, **font)}"
     yield f"  edge{_attributes(color=LINE, fontcolor=LINE, arrowsize='0.6', fontname='Helvetica', fontsize='8')}"
@@ -133,8 +153,8 @@ def _operation(node: GraphNode, is_output: bool) -> str:
     shapes = ", ".join(str(spec.shape) for spec in node.outputs)
     dtypes = " ".join(dict.fromkeys(spec.dtype for spec in node.outputs))
     return _attributes(
-        label=text(f"{shorten(node.label)}\n{dtypes} {shapes}"),
-        tooltip=text(tooltip(node)),
+        label=text(f"{shorten(node.label)}\n{dtypes} {shapes}" + (f" {node.times}" if node.times else "")),
+        tooltip=text(tooltip(node, formulas=True)),
         fillcolor=COLOURS.get(node.family, PLAIN),
         style="rounded,filled,dashed" if node.released else "rounded,filled",
         penwidth="2" if is_output else "1",
@@ -164,8 +184,10 @@ def _edge(edge: Edge, **layout: str) -> str:
     own and not across the edges that run from column to column.
     """
     attributes = {key: value for key, value in layout.items() if value}
-    attributes["tooltip"] = text(f"{edge.argument}: {edge.dtype} {edge.shape}")
-    if not edge.gradient:
+    attributes["tooltip"] = text(edge_tooltip(edge))
+    if edge.cut:
+        attributes |= {"color": CUT, "fontcolor": CUT, "style": "dashed", "label": "✂"}
+    elif not edge.gradient:
         attributes |= {"color": FAINT, "style": "dashed"}
     return f"  n{edge.source} -> n{edge.target}{_attributes(**attributes)}"
 

@@ -10,57 +10,7 @@ import numpy as np
 
 from ..backward import drain, sweep
 from ..tape import Leaf, Node
-
-BINS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """An array in a few numbers; those of values but `nans` and `infs` are of its finite values.
-
-    Attributes:
-        size: how many values.
-        norm: √Σ x² over all values; NaN or infinite if one of them is.
-        mean, low, high: of the finite values, None where there are none.
-        zeros, nans, infs: how many values are that.
-        histogram: counts of the finite values in equal bins from low to high.
-
-    >>> import numpy as np
-    >>> Statistics.of(np.array([3.0, 0.0, -4.0, np.inf]))
-    Statistics(size=4, norm=inf, mean=-0.333, low=-4.0, high=3.0, zeros=1, nans=0, infs=1)
-    """
-
-    size: int
-    norm: float
-    mean: float | None
-    low: float | None
-    high: float | None
-    zeros: int
-    nans: int
-    infs: int
-    histogram: tuple[int, ...]
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Statistics:
-        """The statistics of an array."""
-        array = np.asarray(array, np.float64)
-        nans, infs = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-        finite = array[np.isfinite(array)] if nans or infs else array.ravel()
-        if not finite.size:
-            return cls(array.size, norm(array), None, None, None, 0, nans, infs, ())
-        low, high = float(finite.min()), float(finite.max())
-        # Over one value, or a range too small to be divided, there is one bin.
-        counts = np.histogram(finite, BINS, (low, high))[0] if high - low > 1e-12 * max(-low, high) else [finite.size]
-        zeros = int(finite.size - np.count_nonzero(finite))
-        histogram = tuple(int(count) for count in counts)
-        return cls(array.size, norm(array), float(finite.mean()), low, high, zeros, nans, infs, histogram)
-
-    def __repr__(self) -> str:
-        mean = "None" if self.mean is None else f"{self.mean:.3g}"
-        return (
-            f"Statistics(size={self.size}, norm={self.norm:.4g}, mean={mean}, low={self.low}, high={self.high}, "
-            f"zeros={self.zeros}, nans={self.nans}, infs={self.infs})"
-        )
+from .statistics import Statistics, norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +34,6 @@ class GraphGradients:
     cosines: Mapping[int, float]
     gathered: Mapping[int, float]
     totals: Mapping[int, float]
-
-
-def norm(array: Any) -> float:
-    """√Σ x², without overflow on the way."""
-    array = np.asarray(array, np.float64)
-    largest = float(np.max(np.abs(array), initial=0.0))
-    if largest == 0 or not np.isfinite(largest):
-        return largest
-    return largest * float(np.sqrt(np.sum(np.square(array / largest))))
 
 
 def watch(

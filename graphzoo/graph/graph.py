@@ -7,15 +7,20 @@ parameter) are small numbers counted from 0 within the graph: two runs of a prog
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, describe
-from ..module import Formulas
-from ..tape import Scope
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError, describe
 from . import dot, render, summary, svg
+from .diff import GraphDiff, difference
+from .expand import expanded
+from .fold import backwards, by_depth, by_time, part
 from .heat import Heat
+from .parts import Edge, GraphNode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,102 +36,13 @@ NOTEBOOK_NODES = 500
 NOTEBOOK_COLUMNS = 11
 """How many columns a notebook shows of a graph with time."""
 
-VIEWS = ("columns", "graph")
+VIEWS = ("columns", "rolled", "graph")
 COLOURINGS = ("family", "gradient")
 ENDINGS = (*render.TEXT, *render.PICTURES, "html")
 
 
-class ArraySpec(NamedTuple):
-    """Shape and dtype of an array.
-
-    >>> print(ArraySpec((32, 10), "float32"))
-    float32 (32, 10)
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.dtype} {self.shape}"
-
-
-@dataclass(frozen=True, slots=True)
-class GraphNode:
-    """One node of a `Graph`.
-
-    Attributes:
-        id: its place in the order of recording, from 0. What a node used comes before it.
-        role: "operation" (a recorded use of a module), "parameter", "input" (requires a gradient) or "constant".
-        op: class of the module, e.g. "Linear"; for what is no operation "Parameter", "Input" or "Constant".
-        family: shelf of the zoo that the module stands on, e.g. "linear"; "custom" for a user's own, "" else.
-        name: of the tensor or of the module in the model around it; None where neither has one.
-        scope: the boxes around it, outermost first.
-        t: time step, or None.
-        outputs: shape and dtype of each output.
-        operands: Python numbers among an operation's arguments, as (argument, number).
-        parameters: how many numbers an operation's parameters hold, or this parameter holds.
-        saved_bytes: size of the buffers that the node holds for its backward pass; one held by several nodes counts at
-            each of them.
-        released: whether a backward pass has given those back.
-        module: number of the module among the graph's modules, the same for every use of it; None if no operation.
-        tensor: number of the tensor among the graph's parameters, inputs and constants; the same for every stub of one
-            tensor. None for operations.
-        formulas: the module's three passes in LaTeX; None if no operation.
-    """
-
-    id: int
-    role: str
-    op: str
-    family: str = ""
-    name: str | None = None
-    scope: tuple[Scope, ...] = ()
-    t: int | None = None
-    outputs: tuple[ArraySpec, ...] = ()
-    operands: tuple[tuple[str, complex], ...] = ()
-    parameters: int = 0
-    saved_bytes: int = 0
-    released: bool = False
-    module: int | None = None
-    tensor: int | None = None
-    formulas: Formulas | None = None
-
-    @property
-    def label(self) -> str:
-        """What the node is called in pictures: ``fc1: Linear``, ``Multiply(b=2)``, or a parameter's name."""
-        if self.role != "operation":
-            return self.name or self.role
-        call = self.op + (f"({', '.join(f'{key}={value}' for key, value in self.operands)})" if self.operands else "")
-        return f"{self.name}: {call}" if self.name and self.name != self.op else call
-
-    @property
-    def path(self) -> str:
-        """Names of the boxes around the node and its own (or its class), joined by dots."""
-        return ".".join([*(box.name for box in self.scope), self.name or self.op])
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """One use of a value by an operation.
-
-    Attributes:
-        source, target: ids of the node that gave the value and of the operation that used it.
-        output: which of the source's outputs it is.
-        slot: which argument of the target it is, parameters last.
-        argument: that argument's name in the module's rules.
-        shape, dtype: of the value.
-        gradient: whether a gradient flows back along the edge.
-        own: whether the value is one of the module's own parameters (`weight`), and no input.
-    """
-
-    source: int
-    target: int
-    output: int
-    slot: int
-    argument: str
-    shape: tuple[int, ...]
-    dtype: str
-    gradient: bool
-    own: bool
+Choice = int | str | GraphNode | Callable[[GraphNode], Any]
+"""What operations of a graph are chosen by: an id, a class of modules, a node, a function of a node."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -138,6 +54,7 @@ class Graph:
         edges: one for each use of a value, by target and argument.
         outputs: ids of the nodes whose outputs the graph was asked for.
         gradients: what a backward pass carried through it, if `gz.graph` was asked for that; else None.
+        modules: what `expand` finds the modules by, of each that `GraphNode.module` numbers.
 
     >>> import graphzoo as gz
     >>> x = gz.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -154,6 +71,7 @@ class Graph:
     edges: tuple[Edge, ...]
     outputs: tuple[int, ...]
     gradients: GraphGradients | None = None
+    modules: tuple[int, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         """How many nodes it has, stubs of parameters included."""
@@ -201,6 +119,146 @@ class Graph:
             and (t is None or node.t == t)
             and (scope is None or f".{scope}." in f".{'.'.join(box.name for box in node.scope)}.")
         )
+
+    # Other graphs made of it ------------------------------------------------------------------------------------------
+
+    def fold(self, depth: int | None = None, *, time: bool = False) -> Graph:
+        """A graph of fewer nodes: with boxes closed, or rolled up over time.
+
+        Args:
+            depth: boxes that stand inside of more than so many others are closed, and become a node each time they are
+                entered: 0 closes all, 1 shows what the outermost ones consist of.
+            time: roll time up: a node stands for what plays the same role at each time step, `GraphNode.count` says
+                how often, and edges that carry a value on to another step are bent back (`Edge.lag`).
+
+        Raises:
+            ArgumentError: neither of them, or an impossible depth.
+
+        >>> import graphzoo as gz
+        >>> x = gz.tensor([1.0], requires_grad=True)
+        >>> for t in range(50):
+        ...     with gz.time_step(t):
+        ...         x = gz.tanh(x) * 2
+        >>> rolled = gz.graph(x).fold(time=True)
+        >>> [(node.label, node.count) for node in rolled.nodes if node.role == "operation"]
+        [('Tanh', 50), ('Multiply(b=2)', 50)]
+        >>> [(edge.source, edge.target, edge.lag) for edge in rolled.edges]
+        [(0, 1, 0), (1, 2, 0), (2, 1, 1)]
+        """
+        if depth is None and not time:
+            raise ArgumentError("fold() was not told what to fold", expected="depth=0, 1, …, or time=True, or both")
+        if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+            raise ArgumentError("an impossible depth", got=f"depth={depth!r}", expected="an integer of at least 0")
+        graph = self if depth is None else by_depth(self, depth)
+        return by_time(graph) if time else graph
+
+    def expand(self, *what: Choice) -> Graph:
+        """The graph with some operations replaced by what they are defined as, in a box of their name.
+
+        A module of the zoo is one node with rules of its own; its definition in smaller operations (`Module.expand`) is
+        recorded anew, on arrays of the same shapes. Primitives stay as they are. `fold` closes the boxes again.
+
+        Args:
+            what: classes of modules ("LSTMCell"), ids, nodes, or a function of a node that says which; all operations
+                if nothing is given.
+
+        Raises:
+            ArgumentError: nothing in the graph is of this class or id; the model is gone, of which the graph was taken.
+
+        >>> import graphzoo as gz
+        >>> x = gz.tensor([[1.0, 2.0]], requires_grad=True)
+        >>> layer = gz.Linear(2, 3, rng=0)
+        >>> graph = gz.graph(layer(x))
+        >>> [node.op for node in graph.expand("Linear").nodes if node.role == "operation"]
+        ['Transpose', 'MatMul', 'Add']
+        """
+        return expanded(self, self._chosen(what))
+
+    def subgraph(self, *what: Choice, scope: str | None = None, t: int | range | None = None) -> Graph:
+        """A part of the graph: some operations, and the parameters, inputs and constants that they use.
+
+        A value that comes from an operation outside stands there as an input of that operation's name; the operations
+        whose values go outside are the outputs.
+
+        Args:
+            what: as in `expand`; all if nothing is given.
+            scope: only those in a box of this name, or of several nested ones joined by dots: "encoder.cell".
+            t: only those at this time step, or in this range of steps.
+
+        Raises:
+            ArgumentError: nothing is left.
+
+        >>> import graphzoo as gz
+        >>> x = gz.tensor([1.0], requires_grad=True)
+        >>> for t in range(50):
+        ...     with gz.time_step(t):
+        ...         x = gz.tanh(x) * 2
+        >>> middle = gz.graph(x).subgraph(t=range(10, 12))
+        >>> [node.label for node in middle.nodes]
+        ['Multiply(b=2)', 'Tanh', 'Multiply(b=2)', 'Tanh', 'Multiply(b=2)']
+        """
+        steps = range(t, t + 1) if isinstance(t, int) else t
+        within = {node.id for node in self.find(scope=scope) if steps is None or node.t in steps}
+        chosen = self._chosen(what) & within
+        if not chosen:
+            asked = {"what": what or None, "scope": scope, "t": t}
+            raise ArgumentError(
+                "no operation of the graph is in this part",
+                got=", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None),
+                expected="operations, boxes and time steps of this graph",
+            )
+        return part(self, chosen)
+
+    def backward_view(self) -> Graph:
+        """The way that gradients go: edges turned round, those without a gradient left out, and at each edge the rule
+        by which it is computed (`Edge.rule`), as far as the module's formulas state it.
+
+        >>> import graphzoo as gz
+        >>> x = gz.tensor([1.0], requires_grad=True, name="x")
+        >>> graph = gz.graph(gz.tanh(x)).backward_view()
+        >>> [(graph[edge.source].label, graph[edge.target].label, edge.rule) for edge in graph.edges]
+        [('Tanh', 'x', '∂L/∂x = ∂L/∂y ⊙ (1 - y²)')]
+        """
+        return backwards(self)
+
+    def diff(self, other: Graph) -> GraphDiff:
+        """How another graph differs from this one: operations that only one of them has, shapes, parameters, and, where
+        both were taken with gradients, the ratios of their norms; to print, and to draw on one layout.
+
+        Raises:
+            ArgumentError: something else than a graph.
+        """
+        if not isinstance(other, Graph):
+            raise ArgumentError("diff() compares graphs", got=describe(other), expected="another gz.Graph")
+        return difference(self, other)
+
+    def _chosen(self, what: tuple[Choice, ...]) -> set[int]:
+        """Ids of the operations that are meant; all of them if nothing is said."""
+        operations = [node for node in self.nodes if node.role == "operation"]
+        if not what:
+            return {node.id for node in operations}
+        chosen: set[int] = set()
+        for each in what:
+            if isinstance(each, str):
+                found = {node.id for node in operations if node.op == each}
+            elif isinstance(each, (int, GraphNode)):
+                wanted = each if isinstance(each, int) else each.id
+                found = {node.id for node in operations if node.id == wanted}
+            elif callable(each):
+                chosen |= {node.id for node in operations if each(node)}
+                continue
+            else:
+                found = set()
+            if not found:
+                near = difflib.get_close_matches(str(each), {node.op for node in operations}, n=1)
+                raise ArgumentError(
+                    "there is no such operation in the graph",
+                    got=describe(each),
+                    expected="the class of a module, the id of an operation, a node, or a function of a node",
+                    todo=f"did you mean {near[0]!r}?" if near else None,
+                )
+            chosen |= found
+        return chosen
 
     # Exports ---------------------------------------------------------------------------------------------------------
 
@@ -262,8 +320,9 @@ class Graph:
 
         Args:
             view: "columns": time runs to the right, a column a step in exact order, and the nodes of one role stand in
-                one row; laid out by graphzoo itself, in milliseconds, on every machine alike. "graph": laid out by
-                Graphviz. By default columns where there are time steps, else the graph.
+                one row; laid out by graphzoo itself, in milliseconds, on every machine alike. "rolled": the same for
+                one step alone, with edges to the next step bent back and "×50" at what is used at fifty. "graph": laid
+                out by Graphviz. By default columns where there are time steps, else the graph.
             fold: for columns: of more time steps than this, those between the first and the last few are folded into
                 one column; at least 3. By default none.
             colour: for columns: "family", or "gradient": the norms of the gradients on a logarithmic scale, from dark
@@ -284,9 +343,11 @@ class Graph:
         >>> "t = 3…96" in picture
         True
         """
-        if self._view(view) == "graph":
+        view = self._view(view)
+        if view == "graph":
             return render.render(self.to_dot(rankdir), "svg", timeout).decode()
-        return svg.columns(self, self._fold(fold), self._heat(colour))
+        fold, heat = self._fold(fold), self._heat(colour)
+        return svg.columns(by_time(self) if view == "rolled" else self, fold, heat)
 
     def _fold(self, fold: int | None) -> int | None:
         if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 3):
@@ -297,10 +358,12 @@ class Graph:
             )
         return fold
 
-    def to_html(self, *, fold: int | None = None, title: str = "graphzoo") -> str:
+    def to_html(self, *, fold: int | None = None, title: str = "graphzoo", reach: Any = None) -> str:
         """The columns view as one page that needs nothing else: no network, no server, no Graphviz.
 
-        In it: search (Enter goes on to the next), zoom, and a click on a node for its path, shapes, bytes and formulas.
+        In it: search (Enter goes on to the next), zoom, and a click on a node for its path, shapes, bytes, formulas and
+        the smaller operations it is defined by; with `gz.record`, its values and the line it was recorded in. A click
+        on the name of a box closes it, and long stretches of time can be folded.
         For a graph taken with `gz.graph(loss, gradients=True)` also the backward pass, node by node with ◀ ▶ or the
         arrow keys: what arrives at each node and what it hands on, what has gathered for each parameter, and its
         contributions over time. Formulas are set as mathematics where latex2mathml is installed (``graphzoo[draw]``),
@@ -309,13 +372,21 @@ class Graph:
         Args:
             fold: as in `to_svg`; by default only graphs of more than 5,000 nodes are folded.
             title: of the page.
+            reach: how much of each loss reaches each time step, (S, T), for a tab of its own: the `norms` of
+                `gz.bptt.contribution_matrix`.
 
         Raises:
             ArgumentError: an impossible fold.
+            ShapeError: a reach that is no matrix.
         """
         from . import page
 
-        return page.html(self, self._fold(fold), title)
+        if reach is not None:
+            reach = np.asarray(reach, np.float64)
+            if reach.ndim != 2 or not reach.size:
+                raise ShapeError("reach is a matrix of losses and time steps", got=describe(reach), expected="(S, T)")
+            reach = reach.tolist()
+        return page.html(self, self._fold(fold), title, reach)
 
     def _heat(self, colour: str) -> Heat | None:
         if colour not in COLOURINGS:
@@ -333,9 +404,10 @@ class Graph:
 
     def _view(self, view: str | None) -> str:
         if view is None:
-            return "columns" if any(node.t is not None for node in self.nodes) else "graph"
+            timed = any(node.t is not None for node in self.nodes) or any(edge.lag for edge in self.edges)
+            return "columns" if timed else "graph"
         if view not in VIEWS:
-            raise ArgumentError("an unknown view", got=describe(view), expected=" or ".join(map(repr, VIEWS)))
+            raise ArgumentError("an unknown view", got=describe(view), expected=", ".join(map(repr, VIEWS)))
         return view
 
     def save(
@@ -380,9 +452,9 @@ class Graph:
             content = self.to_svg(view, fold=fold, colour=colour, rankdir=rankdir, timeout=timeout).encode()
         elif ending in render.TEXT:
             content = self.to_dot(rankdir).encode()
-        elif self._view(view) == "columns" and view is not None:
+        elif self._view(view) != "graph" and view is not None:
             raise ArgumentError(
-                "columns are drawn as SVG", got=f"view='columns' for {path.name}", expected="a path that ends in .svg"
+                "this view is drawn as SVG", got=f"view={view!r} for {path.name}", expected="a path that ends in .svg"
             )
         else:
             content = render.render(self.to_dot(rankdir), ending, timeout)

@@ -10,6 +10,8 @@ from .gradients import GraphGradients
 # Some colours along "cividis" (J. R. Nuñez, C. R. Anderton, R. S. Renslow, 2018), which looks alike with and without
 # red-green deficiency, and whose lightness rises evenly.
 SCALE = ("#00224e", "#1f3d6d", "#4c556c", "#6d6e73", "#8e8978", "#b4a76c", "#d9c55c", "#fee838")
+# "RdBu" of C. Brewer, M. Harrower, which colour-blind readers can tell apart.
+DIVERGING = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
 ZERO = "#ffffff"
 BROKEN = "#d40000"
 """Of a norm that is NaN or infinite: in no scale, and not to be overlooked."""
@@ -25,6 +27,8 @@ class Heat:
     >>> heat.colour(1e-6), heat.colour(1e-3), heat.colour(5.0), heat.colour(0.0)
     ('#00224e', '#7e7c76', '#fee838', '#ffffff')
     """
+
+    what = "gradient norm"
 
     def __init__(self, low: float, high: float) -> None:
         self.low = low
@@ -53,15 +57,42 @@ class Heat:
             return ZERO
         if not math.isfinite(norm):
             return BROKEN
-        position = self.place(norm) * (len(SCALE) - 1)
-        index = min(int(position), len(SCALE) - 2)
-        share = position - index
-        channels = zip(_channels(SCALE[index]), _channels(SCALE[index + 1]), strict=True)
-        return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in channels)
+        return between(SCALE, self.place(norm))
 
     def is_dark(self, norm: float) -> bool:
         """Whether text on the colour must be light."""
         return not math.isfinite(norm) or (norm > 0 and self.place(norm) < 0.55)
+
+
+class Ratios(Heat):
+    """The colours of ratios of gradient norms: white for 1, blue below, red above, alike in both directions.
+
+    >>> ratios = Ratios([0.01, 1.0])
+    >>> ratios.colour(0.01), ratios.colour(1.0), ratios.colour(100.0)
+    ('#2166ac', '#f7f7f7', '#b2182b')
+    """
+
+    what = "ratio of gradient norms"
+
+    def __init__(self, ratios: Iterable[float]) -> None:
+        farthest = max((abs(math.log(ratio)) for ratio in ratios if 0 < ratio < math.inf), default=0.0)
+        farthest = max(farthest, math.log(2))
+        super().__init__(math.exp(-farthest), math.exp(farthest))
+
+    def colour(self, norm: float) -> str:
+        return between(DIVERGING, self.place(norm)) if 0 < norm < math.inf else BROKEN
+
+    def is_dark(self, norm: float) -> bool:
+        return not 0 < norm < math.inf or abs(self.place(norm) - 0.5) > 0.35
+
+
+def between(scale: tuple[str, ...], place: float) -> str:
+    """A colour on a scale, from 0 to 1."""
+    position = place * (len(scale) - 1)
+    index = min(int(position), len(scale) - 2)
+    share = position - index
+    channels = zip(_channels(scale[index]), _channels(scale[index + 1]), strict=True)
+    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in channels)
 
 
 def together(norms: Iterable[float]) -> float:

@@ -25,7 +25,8 @@ from .boxes import Column, Path, bands_of, column_of, columns_of, paths
 from .words import shorten
 
 if TYPE_CHECKING:
-    from .graph import Edge, Graph, GraphNode
+    from .graph import Graph
+    from .parts import Edge, GraphNode
 
 Point = tuple[float, float]
 Scopes = tuple[Scope, ...]
@@ -88,7 +89,8 @@ class Route:
 
     Attributes:
         edges: indices of the graph's edges that it stands for, several where both ends are the same boxes.
-        kind: "up" (within a step), "carried" (to a neighbouring step), "bus" (farther).
+        kind: "up" (within a step), "carried" (to a neighbouring step), "bus" (farther), "loop" (to another step, where
+            all of them are rolled into one).
     """
 
     edges: list[int]
@@ -143,7 +145,11 @@ class _Tiler:
         self.placed_in: list[Path] = paths(graph)
         self.column = [column_of(path) for path in self.placed_in]
         self.owners = self.find_chips()
-        self.edges = [(index, edge) for index, edge in enumerate(graph.edges) if edge.source not in self.owners]
+        self.edges = [
+            (index, edge)
+            for index, edge in enumerate(graph.edges)
+            if edge.source not in self.owners and edge.target not in self.owners
+        ]
         self.units = [node for node in graph.nodes if node.id not in self.owners]
 
     def layout(self) -> Layout:
@@ -165,7 +171,9 @@ class _Tiler:
         below: dict[int, list[Edge]] = defaultdict(list)  # by target: what could stand below it
         for edge in graph.edges:
             source, target = graph[edge.source], edge.target
-            if source.role == "parameter":
+            if graph[target].role == "parameter":  # in a backward view
+                found[target] = (source.id, graph[target].name or edge.argument)
+            elif source.role == "parameter":
                 found[source.id] = (target, source.name or edge.argument)
             elif source.role != "operation" or self.column[source.id] == self.column[target]:
                 below[target].append(edge)
@@ -203,7 +211,10 @@ class _Tiler:
         for node in self.units:
             if node.id not in self.position:
                 after = [self.position[edge.target] for edge in used[node.id]]
-                self.position[node.id] = min(p - p % 2 for p in after)
+                before = [self.position[edge.source] for edge in entered[node.id]]  # in a backward view
+                self.position[node.id] = min(
+                    (p - p % 2 for p in after), default=max((p + p % 2 for p in before), default=0)
+                )
         self.entered = entered
 
     def make_slots(self) -> None:
@@ -242,10 +253,11 @@ class _Tiler:
             if node.role == "operation":
                 self.role[node.id] = self._nth(seen, self._key(node), self.column[node.id])
         for _, edge in self.edges:
-            node = self.graph[edge.source]
-            if node.role != "operation" and node.id not in self.role:
-                key = (node.op, node.name, self.role[edge.target], edge.argument, self.position[node.id])
-                self.role[node.id] = self._nth(seen, key, self.column[node.id])
+            for stub, operation in ((edge.source, edge.target), (edge.target, edge.source)):
+                node = self.graph[stub]
+                if node.role != "operation" and stub not in self.role:
+                    key = (node.op, node.name, self.role[operation], edge.argument, self.position[stub])
+                    self.role[stub] = self._nth(seen, key, self.column[stub])
 
         members: dict[int, dict[Hashable, Scopes]] = defaultdict(dict)
         for node in self.units:
@@ -289,6 +301,7 @@ class _Tiler:
         for (slot, row), nodes in together.items():
             lines = [shorten(nodes[0].label, LONGEST)]
             shapes = ", ".join(str(spec.shape) for spec in nodes[0].outputs)
+            shapes += f" {nodes[0].times}" if nodes[0].times else ""
             lines.append(f"×{len(nodes)}" if len(slots[slot].steps) > 1 else shorten(shapes, LONGEST + 4))
             box = Placed(
                 tuple(node.id for node in nodes),
@@ -305,13 +318,15 @@ class _Tiler:
         return self.graph[chip[0]].role == "parameter"
 
     def find_routes(self) -> None:
-        together: dict[tuple[int, int], Route] = {}
+        together: dict[tuple[int, int, bool, bool], Route] = {}
         neighbours = {(id(a), id(b)) for a, b in zip(self.slots, self.slots[1:], strict=False)}
         for index, edge in self.edges:
             source, target = self.box_of[edge.source], self.box_of[edge.target]
             if source.slot is target.slot and self.column[edge.source] != self.column[edge.target]:
                 continue  # from one step to another within a folded stretch
-            route = together.setdefault((id(source), id(target)), Route([], source, target))
+            on = edge.lag != 0
+            kind = "loop" if on else "up"
+            route = together.setdefault((id(source), id(target), on, edge.cut), Route([], source, target, kind))
             route.edges.append(index)
             ends = id(source.slot), id(target.slot)
             if source.slot is not target.slot:
@@ -353,9 +368,10 @@ class _Tiler:
             if route.source.slot is not route.target.slot:
                 continue
             slot = id(route.source.slot)
-            if route.source.row > first or any((slot, row) in occupied for row in range(first + 1, last)):
+            between = any((slot, row) in occupied for row in range(first + 1, last))
+            if route.source.row > first or route.kind == "loop" or between:
                 lanes = taken[slot]
-                lane = next((n for n, end in enumerate(lanes) if end <= first), len(lanes))
+                lane = next((n for n, end in enumerate(lanes) if end <= first and first < last), len(lanes))
                 lanes[lane : lane + 1] = [last]
                 self.lane[id(route)] = lane
         for each in self.slots:
@@ -430,7 +446,9 @@ class _Tiler:
                 route.points = self._along_bus(source, target)
             elif id(route) in self.lane:
                 x = source.x + source.width + GAP / 2 + LANE * self.lane[id(route)]
-                start, end = (source.x + source.width, _middle(source)), (target.x + target.width, _middle(target) + 4)
+                apart = 6 if source is target else 0  # a loop to itself leaves above the place that it arrives at
+                start = (source.x + source.width, _middle(source) - apart)
+                end = (target.x + target.width, _middle(target) + 4 + apart / 2)
                 route.points = [start, (x, start[1]), (x, end[1]), end]
             else:
                 bottom = target.y + target.height + (CHIP if target.chips else 0)

@@ -11,7 +11,8 @@ from .boxes import Closing, Opening, walk
 from .words import printable, title
 
 if TYPE_CHECKING:
-    from .graph import Graph, GraphNode
+    from .graph import Graph
+    from .parts import GraphNode
 
 NARROWEST = 60
 GAP = "  "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .heat import Heat, together
 from .layout import MARGIN, Band, Layout, Placed, Route, Slot, lay_out
-from .words import COLOURS, PLAIN, edge_labels, printable, shorten, title, tooltip
+from .words import COLOURS, PLAIN, edge_labels, edge_tooltip, printable, shared, shorten, step_of, title, tooltip
 
 if TYPE_CHECKING:
     from .graph import Graph
 
-LEGEND = 430.0  # pixels that the scale of gradient norms takes
+LEGEND = 460.0  # pixels that the scale of gradient norms takes
+NARROW = 400.0  # a picture is made so wide for its list of shared parameters
 
 STYLE = """
-svg { --paper: #ffffff; --ink: #222222; --line: #555555; --faint: #b4b4b4; --carried: #0077bb; --step: #f4f4f4; }
+svg { --paper: #ffffff; --ink: #222222; --line: #555555; --faint: #b4b4b4; --carried: #0077bb; --cut: #cc3311;
+  --step: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
-  svg { --paper: #1b1d20; --ink: #e8e8e8; --line: #a8a8a8; --faint: #666666; --carried: #55b4ee; --step: #26292d; }
+  svg { --paper: #1b1d20; --ink: #e8e8e8; --line: #a8a8a8; --faint: #666666; --carried: #55b4ee; --cut: #ff7755;
+    --step: #26292d; }
 }
 .paper { fill: var(--paper); }
 text { font: 10px Helvetica, Arial, sans-serif; fill: var(--ink); text-anchor: middle; }
@@ -28,8 +32,10 @@ text { font: 10px Helvetica, Arial, sans-serif; fill: var(--ink); text-anchor: m
 .scope text { text-anchor: start; font-size: 9px; }
 .edge { fill: none; stroke: var(--line); }
 .edge.none { stroke: var(--faint); stroke-dasharray: 3 2; }
-.edge.carried, .edge.bus { stroke: var(--carried); }
-.edge.carried.none, .edge.bus.none { stroke: var(--faint); }
+.edge.carried, .edge.bus, .edge.loop { stroke: var(--carried); }
+.edge.cut { stroke: var(--cut); stroke-dasharray: 5 3; }
+.edge-label.scissors { font-size: 12px; fill: var(--cut); }
+.edge.carried.none, .edge.bus.none, .edge.loop.none { stroke: var(--faint); }
 .edge-label { font-size: 8px; }
 .node > rect { stroke: var(--line); }
 .node > text { fill: #222222; }
@@ -67,12 +73,15 @@ class Drawing:
         self.heat = heat
         self.labels = edge_labels(graph)
         self.outputs = set(graph.outputs)
+        self.what = Heat.what if heat is None else heat.what
+        self.shared = wrapped(shared(graph), max(layout.width, NARROW) - 2 * MARGIN)
 
     def lines(self) -> Iterator[str]:
         """The document, line by line: what lies behind comes first."""
         layout = self.layout
-        width = number(layout.width if self.heat is None else max(layout.width, LEGEND))
-        height = number(layout.height if self.heat is None else layout.height + 24)
+        width = number(max(layout.width, 0 if self.heat is None else LEGEND, NARROW if self.shared else 0))
+        below = (0 if self.heat is None else 24) + (11 * len(self.shared) + 4 if self.shared else 0)
+        height = number(layout.height + below)
         yield (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
             f'role="img" aria-label="{escape(repr(self.graph)[1:-1])}">'
@@ -87,6 +96,9 @@ class Drawing:
         yield from (self.node(box) for box in layout.nodes)
         if self.heat is not None:
             yield legend(self.heat, layout.height)
+        for place, line in enumerate(self.shared):
+            y = number(float(height) - 4 - 11 * (len(self.shared) - 1 - place))
+            yield f'<text class="small start" x="{number(MARGIN)}" y="{y}">{escape(line)}</text>'
         yield "</svg>"
 
     def step(self, slot: Slot) -> str:
@@ -103,29 +115,37 @@ class Drawing:
     def edge(self, route: Route) -> str:
         edges = [self.graph.edges[index] for index in route.edges]
         flows = any(edge.gradient for edge in edges)
-        kinds = route.kind + ("" if flows else " none")
+        cut = all(edge.cut for edge in edges)
+        kinds = route.kind + (" cut" if cut else "" if flows else " none")
         marker = "arrow-none" if not flows else "arrow" if route.kind == "up" else "arrow-carried"
         way = "M" + " L".join(f"{number(x)},{number(y)}" for x, y in route.points)
         several = [edge for edge in edges if edge.target == edges[0].target]
-        said = "\n".join(f"{edge.argument}: {edge.dtype} {edge.shape}" for edge in several)
+        said = "\n".join(edge_tooltip(edge) for edge in several)
         colour = ""
         norm = self.norm("edges", route.edges)
         if self.heat is not None and norm is not None:
-            said += f"\ngradient norm {norm:.4g}"
+            said += f"\n{self.what} {norm:.4g}"
             colour = f' style="stroke: {self.heat.colour(norm)}; stroke-width: 2.5"'
         path = (
             f'<path class="edge {kinds}" d="{way}" marker-end="url(#{marker})" '
             f'data-edges="{" ".join(map(str, route.edges))}"{colour}><title>{escape(said)}</title></path>'
         )
+        if cut:
+            (x0, y0), (x1, y1) = route.points[:2] if len(route.points) == 2 else route.points[1:3]
+            return path + edge_label("scissors", (x0 + x1) / 2, (y0 + y1) / 2 + 4, "✂")
+        if route.kind == "loop" and edges[0].lag != 1:
+            x, y = route.points[1]
+            return path + edge_label("start", x + 2, y, step_of(edges[0]))
         label = ", ".join(dict.fromkeys(filter(None, (self.labels[edge.target, edge.slot] for edge in several))))
-        if not label or route.kind == "bus" or len(route.points) > 2:
+        if not label or edges[0].rule or route.kind == "bus" or len(route.points) > 2:
             return path
         (x0, y0), (x1, y1) = route.points
-        if route.kind == "carried":  # above the line, where it begins: ways to a bus rise where it ends
-            x, y, anchor = (x0 + 2, y0 - 3, "start") if x0 < x1 else (x0 - 2, y0 - 3, "end")
-        else:
-            x, y, anchor = x1 + 4, y1 + 9, "start"
-        return path + f'<text class="edge-label {anchor}" x="{number(x)}" y="{number(y)}">{escape(label)}</text>'
+        if route.kind != "carried":
+            return path + edge_label("start", x1 + 4, y1 + 9, label)
+        # Above the line, where it begins: ways to a bus rise where it ends.
+        return path + (
+            edge_label("start", x0 + 2, y0 - 3, label) if x0 < x1 else edge_label("end", x0 - 2, y0 - 3, label)
+        )
 
     def node(self, box: Placed) -> str:
         """A node's box with its lines, the chips of its parameters, and a tooltip."""
@@ -141,7 +161,7 @@ class Drawing:
         if text is None:
             kinds, text = [*kinds, "cold"], ""
         norm = self.norm("nodes", box.ids)
-        said += "" if norm is None else f"\ngradient norm {norm:.4g}"
+        said += "" if norm is None else f"\n{self.what} {norm:.4g}"
         text = text or ("" if operation else "leaf")
         x, y, width, height = (number(value) for value in (box.x, box.y, box.width, box.height))
         middle, round_by = number(box.x + box.width / 2), number(5 if operation else box.height / 2)
@@ -197,6 +217,10 @@ class Drawing:
         return f' style="fill: {self.heat.colour(norm)}"', "on-dark" if self.heat.is_dark(norm) else "on-light"
 
 
+def edge_label(kind: str, x: float, y: float, label: str) -> str:
+    return f'<text class="edge-label {kind}" x="{number(x)}" y="{number(y)}">{escape(label)}</text>'
+
+
 def arrow(name: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 6 6" refX="5.5" refY="3" markerWidth="6" markerHeight="6" '
@@ -218,15 +242,26 @@ def legend(heat: Heat, top: float) -> str:
     steps = 24
     norms = [heat.low * (heat.high / heat.low) ** (step / (steps - 1)) for step in range(steps)]
     bar = "".join(
-        f'<rect x="{number(MARGIN + 112 + 5 * step)}" y="{number(top)}" width="5.5" height="10" '
+        f'<rect x="{number(MARGIN + 152 + 5 * step)}" y="{number(top)}" width="5.5" height="10" '
         f'style="fill: {heat.colour(norm)}"/>'
         for step, norm in enumerate(norms)
     )
-    y, end = number(top + 8.5), number(MARGIN + 118 + 5 * steps)
+    y, end = number(top + 8.5), number(MARGIN + 158 + 5 * steps)
     return (
-        f'<g class="legend">{bar}<text class="start" x="{number(MARGIN)}" y="{y}">gradient norm {heat.low:.1e}</text>'
+        f'<g class="legend">{bar}<text class="start" x="{number(MARGIN)}" y="{y}">{heat.what} {heat.low:.1e}</text>'
         f'<text class="start" x="{end}" y="{y}">{heat.high:.1e}; grey: no gradient</text></g>'
     )
+
+
+def wrapped(parameters: list[str], width: float) -> list[str]:
+    """The list of shared parameters in lines that fit, four at the most."""
+    if not parameters:
+        return []
+    letters = max(30, int(width / 4.4))
+    lines = textwrap.wrap("shared parameters: " + ", ".join(part.replace(" ", "\xa0") for part in parameters), letters)
+    if len(lines) > 4:
+        lines = [*lines[:3], shorten(lines[3], letters - 2) + " …"]
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def fitting(width: float) -> int:

@@ -103,5 +103,5 @@ def strand(
         c = wrap(cells[t + 1].T, Output(node, 1))
         made.append((h, c))
         if context.observer is not None:
-            context.observer.append(node)
+            context.observer.append(node, (h._data, c._data))
     return made

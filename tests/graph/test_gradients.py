@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphzoo as gz
-from graphzoo.graph.gradients import Statistics, norm
 from graphzoo.graph.heat import BROKEN, SCALE, ZERO, Heat
+from graphzoo.graph.statistics import Statistics, norm
 from tests.graph.models import recurrent
 
 

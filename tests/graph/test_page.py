@@ -290,3 +290,111 @@ def test_folded_places_stand_for_several_nodes(tmp_path: Path) -> None:
 def test_every_picture_has_a_page() -> None:
     for _, tensor in graphs():
         assert gz.graph(tensor).to_html().startswith("<!doctype html>")
+
+
+# Folding, tabs, values -----------------------------------------------------------------------------------------------
+
+
+def recorded(steps: int = 12) -> gz.Tensor:
+    with gz.record():
+        return unrolled(steps)
+
+
+@needs_chromium
+def test_a_box_closes_and_opens(taken: Graph, tmp_path: Path) -> None:
+    report = in_browser(
+        taken.to_html(),
+        """
+        const label = document.querySelector(".scope text");
+        const seen = () => document.querySelectorAll("#picture .node:not(.folded)").length;
+        const frame = () => Number(label.parentNode.querySelector("rect").getAttribute("height"));
+        const found = [[seen(), frame(), full.height]];
+        label.dispatchEvent(new Event("click"));
+        found.push([seen(), frame(), full.height]);
+        label.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+        found.push([seen(), frame(), full.height]);
+        return found;
+        """,
+        tmp_path,
+    )
+    (nodes, height, whole), (left, bar, lower), again = report
+    assert again == [nodes, height, whole]
+    assert left < nodes
+    assert bar == 22
+    assert lower == pytest.approx(whole - height + bar)
+
+
+@needs_chromium
+def test_time_folds_in_order_and_a_search_unfolds_it(tmp_path: Path) -> None:
+    report = in_browser(
+        gz.graph(unrolled(12)).to_html(),
+        """
+        find("columns").value = "5";
+        find("columns").dispatchEvent(new Event("change"));
+        const labels = [...document.querySelectorAll(".axis:not(.folded)")];
+        const seen = labels.map((label) => [Number(label.getAttribute("x")), label.textContent]);
+        const said = find("stretch").textContent;
+        find("search").value = "t=6";
+        find("search").dispatchEvent(new Event("input"));
+        find("search").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+        return { seen, said, folded: document.querySelectorAll(".folded").length, columns: find("columns").value };
+        """,
+        tmp_path,
+    )
+    labels = [label for _, label in sorted(report["seen"])]
+    assert labels == ["t = 0", "t = 1", "…", "t = 10", "t = 11"]
+    assert report["said"] == "t = 2 … 9 is folded"
+    assert (report["folded"], report["columns"]) == (0, "all")
+
+
+@needs_chromium
+def test_tabs_show_norms_over_time_and_the_reach_matrix(taken: Graph, tmp_path: Path) -> None:
+    matrix = [[1.0, np.nan, np.nan], [0.1, 1.0, np.nan], [0.0, 0.1, 1.0]]
+    report = in_browser(
+        taken.to_html(reach=matrix),
+        """
+        find("tab-time").click();
+        const lines = document.querySelectorAll("#chart .line").length;
+        const time = [find("picture").hidden, lines, document.querySelector("#chart circle title").textContent];
+        find("tab-reach").click();
+        const reach = [...document.querySelectorAll("#chart rect")].map((cell) => cell.textContent);
+        find("tab-graph").click();
+        return { time, reach, back: find("picture").hidden };
+        """,
+        tmp_path,
+    )
+    assert report["time"][:2] == [True, 5]
+    assert re.fullmatch(r"network\.\w+: \w+, t = \d+: [\d.e-]+", report["time"][2])
+    assert report["reach"][0] == "loss 0 at step 0: 1"
+    assert "loss 2 at step 0: 0" in report["reach"]
+    assert report["back"] is False
+
+
+@needs_chromium
+def test_values_lines_and_definitions_where_they_are_known(tmp_path: Path) -> None:
+    loss = recorded(2)
+    report = in_browser(
+        gz.graph(loss).to_html(),
+        """
+        const box = boxes.find((each) => nodes[idsOf(each)[0]].op === "GRUCell");
+        box.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        const definition = document.querySelector("#details .definition svg");
+        return {
+          text: find("details").textContent,
+          whole: document.querySelectorAll("#details .whole").length,
+          inner: [...definition.querySelectorAll(".node > text:first-of-type")].map((text) => text.textContent),
+        };
+        """,
+        tmp_path,
+    )
+    assert re.search(r"recorded intest_page\.py:\d+", report["text"])
+    assert "Value" in report["text"]
+    assert report["whole"] == 1
+    assert {"MatMul", "Sigmoid", "Tanh"} <= set(report["inner"])
+    without = data_of(gz.graph(unrolled(2)).to_html())["nodes"]
+    assert all(node["values"] == [] and node["line"] is None for node in without)
+
+
+def test_reach_must_be_a_matrix() -> None:
+    with pytest.raises(gz.ShapeError, match="reach is a matrix"):
+        gz.graph(unrolled(2)).to_html(reach=[1.0, 2.0])

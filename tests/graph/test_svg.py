@@ -180,7 +180,7 @@ def test_columns_are_saved_as_svg_only(tmp_path: Path) -> None:
     taken = gz.graph(recurrent(2))
     path = taken.save(tmp_path / "net.svg", fold=3)
     assert path.read_text(encoding="utf-8") == taken.to_svg(fold=3)
-    with pytest.raises(gz.ArgumentError, match="columns are drawn as SVG"):
+    with pytest.raises(gz.ArgumentError, match="this view is drawn as SVG"):
         taken.save(tmp_path / "net.png", view="columns")
 
 

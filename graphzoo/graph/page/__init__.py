@@ -3,21 +3,24 @@ through node by node. It needs no network, and its policy forbids it one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from ...errors import ArgumentError
 from ...module import Formulas
-from ..heat import BROKEN, SCALE, ZERO, Heat
+from ..heat import BROKEN, SCALE, ZERO, Heat, between
 from ..layout import lay_out
 from ..mathml import equations, mathml
 from ..svg import Drawing
 
 if TYPE_CHECKING:
-    from ..gradients import Statistics
-    from ..graph import Graph, GraphNode
+    from ..graph import Graph
+    from ..parts import GraphNode
+    from ..statistics import Statistics
 
 MANY_NODES = 5000
 """A graph with time of more nodes than this is folded by itself, and the page says so."""
@@ -26,8 +29,8 @@ FOLDED = 15
 PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
 
 
-def html(graph: Graph, fold: int | None, title: str) -> str:
-    """The page. `fold` as in `Graph.to_svg`; None folds graphs of very many nodes only."""
+def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
+    """The page. `fold` as in `to_svg`, None folds graphs of very many nodes only; `reach` as in `Graph.to_html`."""
     note = ""
     steps = {node.t for node in graph.nodes} - {None}
     if fold is None and len(graph) > MANY_NODES and len(steps) > FOLDED:
@@ -40,7 +43,9 @@ def html(graph: Graph, fold: int | None, title: str) -> str:
         "STYLE": _file("page.css"),
         "SCRIPT": _file("page.js"),
         "PICTURE": "\n".join(Drawing(graph, lay_out(graph, fold)).lines()),
-        "DATA": _for_script(_data(graph)),
+        "DATA": _for_script(
+            _data(graph) | {"reach": None if reach is None else [[_number(v) for v in row] for row in reach]}
+        ),
     }
     page = _file("page.html")
     pieces = page.split("@")  # every other one is the name of a part; the template has no other @
@@ -71,10 +76,11 @@ def _data(graph: Graph) -> dict[str, Any]:
             for edge in graph.edges
         ],
         "formulas": _formulas(graph),
+        "definitions": _definitions(graph),
         "gradients": None,
     }  # fmt: skip
+    heat = Heat(1.0, 1.0) if gradients is None else Heat.of(gradients)
     if gradients is not None:
-        heat = Heat.of(gradients)
         data["gradients"] = {
             "order": gradients.order,
             "nodes": {id: _statistics(found) for id, found in gradients.nodes.items()},
@@ -83,10 +89,8 @@ def _data(graph: Graph) -> dict[str, Any]:
             "gathered": {id: _number(norm) for id, norm in gradients.gathered.items()},
             "totals": {tensor: _number(norm) for tensor, norm in gradients.totals.items()},
         }
-        span = heat.high / heat.low
-        colours = [heat.colour(heat.low * span ** (place / 63)) for place in range(64)]
-        colours = colours if span > 1 else [SCALE[-1]]
-        data["scale"] = {"low": heat.low, "high": heat.high, "colours": colours, "zero": ZERO, "broken": BROKEN}
+    colours = [between(SCALE, place / 63) for place in range(64)]
+    data["scale"] = {"low": heat.low, "high": heat.high, "colours": colours, "zero": ZERO, "broken": BROKEN}
     return data
 
 
@@ -95,7 +99,8 @@ def _node(node: GraphNode) -> dict[str, Any]:
         "id": node.id, "label": node.label, "path": node.path, "op": node.op, "role": node.role,
         "family": node.family, "t": node.t, "outputs": [str(spec) for spec in node.outputs],
         "parameters": node.parameters, "saved_bytes": node.saved_bytes, "released": node.released,
-        "module": node.module, "tensor": node.tensor,
+        "module": node.module, "tensor": node.tensor, "line": node.line, "times": node.times,
+        "values": [_statistics(found) for found in node.values],
     }  # fmt: skip
 
 
@@ -103,7 +108,7 @@ def _statistics(found: Statistics) -> dict[str, Any]:
     return {
         "size": found.size, "norm": _number(found.norm), "mean": _number(found.mean), "low": _number(found.low),
         "high": _number(found.high), "zeros": found.zeros, "nans": found.nans, "infs": found.infs,
-        "histogram": found.histogram,
+        "histogram": found.histogram, "whole": [_number(value) for value in found.whole],
     }  # fmt: skip
 
 
@@ -122,6 +127,20 @@ def _formulas(graph: Graph) -> dict[str, list[tuple[str, str]]]:
         op: [(title, _markup(latex)) for name, title in PASSES.items() if (latex := getattr(formulas, name))]
         for op, formulas in known.items()
     }
+
+
+def _definitions(graph: Graph) -> dict[str, str]:
+    """For each class of modules that is defined by smaller operations a picture of them, for the first of its nodes; of
+    models that are still alive, and not of graphs that are such a picture themselves."""
+    found: dict[str, str] = {}
+    for op in dict.fromkeys(node.op for node in graph.nodes if node.role == "operation" and node.count == 1):
+        first = next(node for node in graph.nodes if node.op == op and node.role == "operation")
+        with contextlib.suppress(ArgumentError):  # the model is gone
+            inside = graph.subgraph(first).expand()
+            if len(inside) > 1 and any(box.kind == op for node in inside for box in node.scope[len(first.scope) :]):
+                lines = [line for line in Drawing(inside, lay_out(inside)).lines() if not line.startswith("<style>")]
+                found[op] = "\n".join(lines)
+    return found
 
 
 def _markup(latex: str) -> str:

@@ -16,9 +16,132 @@ const boxOf = new Map();
 for (const box of boxes) for (const id of idsOf(box)) boxOf.set(id, box);
 const frameOf = (box) => box.querySelector(":scope > rect");
 
+function shape(name, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// Folding -------------------------------------------------------------------------------------------------------------
+
+// Time lies along x and what nests lies along y, so that a folded stretch is an interval without room: every coordinate
+// of the picture moves by one rule for x and one for y, which keep all order.
+const kept = [...svg.querySelectorAll("rect, text, line, path.edge")].map((part) => ({
+  part,
+  box: part.closest("[data-nodes]"),
+  points: part.tagName === "path" ? part.getAttribute("d").slice(1).split(" L").map((pair) => pair.split(",").map(Number)) : null,
+  ...Object.fromEntries(["x", "y", "width", "height", "x1", "x2", "y1", "y2"].map((name) => [name, Number(part.getAttribute(name))])),
+}));
+const scopes = [...svg.querySelectorAll(".scope")].map((scope) => ({ scope, frame: kept.find((one) => one.part === scope.querySelector("rect")) }));
+const slots = [...svg.querySelectorAll(".step")].map((step) => kept.find((one) => one.part === step)).sort((a, b) => a.x - b.x);
+const BAR = 22;
+const gap = shape("text", { class: "axis", y: Math.max(0, ...kept.filter(({ part }) => part.classList.contains("axis")).map(({ y }) => y)) });
+svg.append(gap);
+let closed = new Set(); // frames of scopes
+let columns = Infinity;
+
+const within = (value, from, size) => value > from && value < from + size;
+
+// The stretch of time that is folded: from the end of one slot to the beginning of another.
+function stretch() {
+  if (slots.length <= columns) return null;
+  const first = Math.max(1, Math.floor((columns - 1) / 2));
+  const last = Math.max(1, columns - 1 - first);
+  const from = slots[first].x;
+  return { from, size: slots[slots.length - last].x - from, count: slots.length - first - last, first, last };
+}
+
+function fold() {
+  const outer = [...closed].filter((frame) => ![...closed].some((other) => other !== frame && inside(frame, other)));
+  const time = stretch();
+  const strip = 46;
+  const moveX = (x) => !time || x <= time.from ? x : x >= time.from + time.size ? x - time.size + strip : time.from + ((x - time.from) * strip) / time.size;
+  // What stands above a closed box comes down, so that the time axis stays where it is; what runs above all boxes, by
+  // as much as the most of them gave up.
+  const at = (x) => outer.filter((frame) => x >= frame.x && x <= frame.x + frame.width + 10); // and the gutter beside it
+  const lost = Math.max(0, ...outer.map((frame) => at(frame.x + 1).reduce((sum, other) => sum + other.height - BAR, 0)));
+  const top = Math.min(...slots.map((slot) => slot.y), ...scopes.map(({ frame }) => frame.y));
+  const moveY = (x, y) => y < top ? y + lost : at(x).reduce((moved, frame) =>
+    y >= frame.y + frame.height ? moved : moved + (y <= frame.y ? frame.height - BAR : ((frame.y + frame.height - y) * (frame.height - BAR)) / frame.height), y);
+  const hides = (x, y) => (time && within(x, time.from, time.size)) || outer.some((frame) => within(x, frame.x, frame.width) && within(y, frame.y, frame.height));
+  for (const one of kept) {
+    const { part } = one;
+    if (part.classList.contains("paper")) continue;
+    if (one.points) {
+      part.setAttribute("d", "M" + one.points.map(([x, y]) => `${moveX(x)},${moveY(x, y)}`).join(" L"));
+      part.classList.toggle("folded", one.points.every(([x, y]) => hides(x, y)));
+    } else if (part.tagName === "rect") {
+      const [x, y] = [one.x + one.width / 2, one.y + one.height / 2];
+      const frame = part.parentNode.classList.contains("scope");
+      part.setAttribute("x", moveX(one.x));
+      part.setAttribute("width", moveX(one.x + one.width) - moveX(one.x));
+      part.setAttribute("y", moveY(x, one.y));
+      part.setAttribute("height", moveY(x, one.y + one.height) - moveY(x, one.y));
+      const slot = part.classList.contains("step");
+      const hidden = frame ? outer.some((other) => other !== one && inside(one, other)) : slot ? time && within(x, time.from, time.size) : hides(x, y);
+      (one.box || (frame ? part.parentNode : part)).classList.toggle("folded", Boolean(hidden));
+      if (frame) part.classList.toggle("closed", outer.includes(one));
+    } else if (part.tagName === "line") {
+      for (const end of ["1", "2"]) part.setAttribute("x" + end, moveX(one["x" + end]));
+      part.classList.toggle("folded", Boolean(time && within(one.x1, time.from, time.size)));
+    } else {
+      const label = part.closest(".scope");
+      part.setAttribute("x", moveX(one.x));
+      // A scope's label stays at the top of its box, whatever that has become.
+      const frame = label && scopes.find((each) => each.scope === label).frame;
+      part.setAttribute("y", frame ? Number(frame.part.getAttribute("y")) + one.y - frame.y : moveY(one.x, one.y));
+      if (!one.box && !label) part.classList.toggle("folded", Boolean(hides(one.x, one.y)));
+    }
+  }
+  Object.assign(full, { y: lost, width: whole.width - (time ? time.size - strip : 0), height: whole.height - lost });
+  gap.textContent = time ? "…" : "";
+  if (time) gap.setAttribute("x", time.from + strip / 2 - 8);
+  find("stretch").textContent = time ? `t = ${stepOf(slots[time.first])} … ${stepOf(slots[slots.length - time.last - 1])} is folded` : "";
+  show({ ...full });
+}
+
+// Which time step a slot is of: its label stands at its middle.
+function stepOf(slot) {
+  const label = kept.find((one) => one.part.classList.contains("axis") && within(one.x, slot.x, slot.width));
+  return label.part.textContent.replace("t = ", "");
+}
+
+function inside(frame, other) {
+  return frame.x >= other.x - 1 && frame.x + frame.width <= other.x + other.width + 1 && frame.y >= other.y && frame.y + frame.height <= other.y + other.height;
+}
+
+function toggle(frame) {
+  if (!closed.delete(frame)) closed.add(frame);
+  fold();
+}
+
+// What is looked for must be seen.
+function reveal(box) {
+  if (!box.classList.contains("folded")) return;
+  closed = new Set();
+  columns = Infinity;
+  find("columns").value = "all";
+  fold();
+}
+
+for (const { scope, frame } of scopes) {
+  const label = scope.querySelector("text");
+  label.setAttribute("role", "button");
+  label.setAttribute("tabindex", "0");
+  label.addEventListener("click", () => toggle(frame));
+  label.addEventListener("keydown", (event) => { if (event.key === "Enter") toggle(frame); });
+}
+find("columns").hidden = slots.length < 6;
+find("columns").addEventListener("change", () => {
+  columns = find("columns").value === "all" ? Infinity : Number(find("columns").value);
+  fold();
+});
+
 // Moving about ----------------------------------------------------------------------------------------------------
 
-const full = { x: 0, y: 0, width: svg.viewBox.baseVal.width, height: svg.viewBox.baseVal.height };
+const whole = { x: 0, y: 0, width: svg.viewBox.baseVal.width, height: svg.viewBox.baseVal.height };
+const full = { ...whole };
 let view = { ...full };
 
 function show(next) {
@@ -185,8 +308,11 @@ function describe(ids) {
   if (node.parameters) facts.push(["parameters", node.parameters.toLocaleString("en")]);
   if (node.role === "operation") facts.push(["saved", node.released ? "released" : `${node.saved_bytes.toLocaleString("en")} bytes`]);
   const inputs = edges.filter((edge) => edge.target === node.id && !edge.own);
+  if (node.line) facts.push(["recorded in", node.line]);
+  if (node.times) facts.push(["uses", node.times]);
   if (inputs.length) facts.push(["inputs", inputs.map((edge) => `${edge.argument}: ${edge.dtype} ${edge.shape}`).join("; ")]);
   panel.append(list(facts));
+  if (ids.length === 1) panel.append(...node.values.flatMap((one, index) => valueOf(one, node.values.length > 1 ? `Value [${index}]` : "Value")));
   if (gradients) panel.append(...gradientOf(ids, node));
   else panel.append(element("h3", "Gradient"), element("p", "not recorded: gz.graph(loss, gradients=True)", { class: "quiet" }));
   const formulas = data.formulas[node.op];
@@ -198,6 +324,29 @@ function describe(ids) {
       panel.append(shown);
     }
   }
+  if (data.definitions[node.op]) {
+    const more = element("details");
+    const shown = element("div", "", { class: "definition" });
+    shown.innerHTML = data.definitions[node.op]; // SVG, made when the page was
+    more.append(element("summary", "Expand: what it is made of"), shown);
+    panel.append(more);
+  }
+}
+
+// What was computed, where `gz.record` looked at it.
+function valueOf(one, title) {
+  const facts = [["norm", number(one.norm)], ["mean", number(one.mean)], ["from, to", `${number(one.low)}, ${number(one.high)}`]];
+  const odd = [["zeros", one.zeros], ["NaN", one.nans], ["infinite", one.infs]].filter(([, count]) => count);
+  const made = [element("h3", title), list([...facts, ...odd.map(([what, count]) => [what, `${count} of ${one.size}`])])];
+  if (one.whole.length) made.push(element("p", one.whole.map(number).join("  "), { class: "whole" }));
+  else if (one.histogram.length > 1) made.push(histogram(one));
+  return made;
+}
+
+function histogram(one) {
+  const width = (one.high - one.low) / one.histogram.length;
+  return bars(one.histogram, one.histogram.map((count, bin) =>
+    `${number(one.low + bin * width)} … ${number(one.low + (bin + 1) * width)}: ${count}`));
 }
 
 function gradientOf(ids, node) {
@@ -216,9 +365,7 @@ function gradientOf(ids, node) {
   }
   made.push(list(facts));
   if (ids.length === 1 && one.histogram.length > 1) {
-    const width = (one.high - one.low) / one.histogram.length;
-    made.push(element("h3", "Its values"), bars(one.histogram, one.histogram.map((count, bin) =>
-      `${number(one.low + bin * width)} … ${number(one.low + (bin + 1) * width)}: ${count}`)));
+    made.push(element("h3", "Its values"), histogram(one));
   }
   const others = row(node);
   if (others.length > 1) {
@@ -269,6 +416,7 @@ find("search").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !matches.length) return;
   current = (current + (event.shiftKey ? matches.length - 1 : 1)) % matches.length;
   find("found").textContent = `${current + 1} of ${matches.length}`;
+  reveal(matches[current]);
   centre(matches[current]);
   select(matches[current]);
 });
@@ -288,6 +436,7 @@ function walk(next) {
   const id = gradients.order[step - 1];
   find("at").textContent = `${step} of ${gradients.order.length}: ${nodes[id].label}` + (nodes[id].t === null ? "" : ` (t = ${nodes[id].t})`);
   const box = boxOf.get(id);
+  reveal(box);
   select(box, [id]);
   find("details").insertBefore(rule(id), find("details").children[1]);
   const place = frameOf(box).getBBox();
@@ -322,6 +471,84 @@ function prepareWalk() {
   });
   find("heat").addEventListener("change", paint);
   walk(0);
+}
+
+// Tabs ----------------------------------------------------------------------------------------------------------------
+
+const INK = ["#0077bb", "#ee7733", "#009988", "#cc3311", "#33bbee", "#ee3377", "#888888"];
+
+// Norms over time on a logarithmic axis: a line for each operation that is used at several time steps.
+function overTime() {
+  const roles = new Map();
+  for (const id of gradients.order) {
+    const node = nodes[id];
+    const norm = normOf([id]);
+    if (node.t === null || typeof norm !== "number" || norm <= 0) continue;
+    const key = `${node.path}: ${node.op}`;
+    if (!roles.has(key)) roles.set(key, new Map());
+    const at = roles.get(key);
+    at.set(node.t, Math.hypot(at.get(node.t) || 0, norm));
+  }
+  const lines = [...roles].filter(([, at]) => at.size > 1);
+  const chart = shape("svg", { viewBox: "0 0 720 380", class: "chart" });
+  if (!lines.length) return [element("p", "No operation has gradients at more than one time step.")];
+  const times = lines.flatMap(([, at]) => [...at.keys()]);
+  const norms = lines.flatMap(([, at]) => [...at.values()]).map(Math.log10);
+  const [t0, t1, low, high] = [Math.min(...times), Math.max(...times), Math.floor(Math.min(...norms)), Math.ceil(Math.max(...norms) + 1e-9)];
+  const x = (t) => 60 + (640 * (t - t0)) / (t1 - t0);
+  const y = (log) => 320 - (300 * (log - low)) / Math.max(high - low, 1);
+  const every = Math.ceil((high - low) / 8) || 1;
+  for (let log = low; log <= high; log += every) {
+    chart.append(shape("line", { x1: 60, x2: 700, y1: y(log), y2: y(log), class: "grid" }), shape("text", { x: 54, y: y(log) + 4, class: "end" }, `1e${log}`));
+  }
+  for (const t of [t0, Math.round((t0 + t1) / 2), t1]) chart.append(shape("text", { x: x(t), y: 338, class: "middle" }, `t = ${t}`));
+  const made = [element("h2", "Norms of the gradients over time"), chart];
+  const key = element("ul", "", { class: "key" });
+  lines.forEach(([name, at], index) => {
+    const points = [...at].sort((a, b) => a[0] - b[0]);
+    const colour = INK[index % INK.length];
+    chart.append(shape("polyline", { points: points.map(([t, norm]) => `${x(t)},${y(Math.log10(norm))}`).join(" "), style: `stroke: ${colour}`, class: "line" }));
+    for (const [t, norm] of points) {
+      const dot = shape("circle", { cx: x(t), cy: y(Math.log10(norm)), r: 3, style: `fill: ${colour}` });
+      dot.append(shape("title", {}, `${name}, t = ${t}: ${number(norm)}`));
+      chart.append(dot);
+    }
+    const item = element("li", name);
+    item.style.color = colour;
+    key.append(item);
+  });
+  return [...made, key];
+}
+
+// How much of each loss reaches each step, as the page was given it.
+function reach() {
+  const rows = data.reach;
+  const known = rows.flat().filter((value) => typeof value === "number" && value > 0).map(Math.log10);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const size = Math.min(640 / rows[0].length, 340 / rows.length);
+  const chart = shape("svg", { viewBox: "0 0 720 380", class: "chart" });
+  rows.forEach((row, s) => row.forEach((value, t) => {
+    if (value === null) return;
+    const place = high > low && typeof value === "number" && value > 0 ? (Math.log10(value) - low) / (high - low) : value > 0 ? 1 : 0;
+    const fill = typeof value !== "number" ? data.scale.broken : value === 0 ? data.scale.zero : data.scale.colours[Math.round(place * (data.scale.colours.length - 1))];
+    const cell = shape("rect", { x: 50 + t * size, y: 5 + (rows.length - 1 - s) * size, width: size, height: size, style: `fill: ${fill}` });
+    cell.append(shape("title", {}, `loss ${s} at step ${t}: ${number(value)}`));
+    chart.append(cell);
+  }));
+  chart.append(shape("text", { x: 50, y: size * rows.length + 20 }, "time step t →"), shape("text", { x: 4, y: 16 }, "loss s ↑"));
+  return [element("h2", "How much of each loss reaches each time step"), chart, element("p", `from ${number(10 ** low)} (dark) to ${number(10 ** high)} (light), on a logarithmic scale`, { class: "quiet" })];
+}
+
+const tabs = { graph: null, time: gradients && overTime, reach: data.reach && reach };
+for (const [name, make] of Object.entries(tabs)) {
+  const tab = find(`tab-${name}`);
+  tab.hidden = !make && (name !== "graph" || !Object.values(tabs).some(Boolean));
+  tab.addEventListener("click", () => {
+    for (const other of Object.keys(tabs)) find(`tab-${other}`).setAttribute("aria-selected", other === name);
+    picture.hidden = name !== "graph";
+    find("chart").hidden = name === "graph";
+    if (make) find("chart").replaceChildren(...make());
+  });
 }
 
 // Keys and the rest -----------------------------------------------------------------------------------------------

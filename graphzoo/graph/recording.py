@@ -1,0 +1,68 @@
+"""`gz.record`: keeps what a picture shall tell of the values that a block computes, and of the lines it does so in."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+from ..errors import user_line
+from ..tape import Node, local
+from .statistics import Statistics
+
+__all__ = ["record"]
+
+
+class Noted(NamedTuple):
+    """What is known of one recorded node: statistics of each output, and the user's line that called it."""
+
+    values: tuple[Statistics, ...]
+    line: str | None
+
+
+NOTED: weakref.WeakKeyDictionary[Node, Noted] = weakref.WeakKeyDictionary()
+"""By node, for as long as it lives."""
+
+
+class record:
+    """Within this block every operation's values are looked at, and the program's line noted, for `gz.graph` to show.
+
+    A graph taken of what was computed inside has them at its nodes: `GraphNode.values` and `GraphNode.line`. Nodes that
+    were recorded outside have none; that is not the same as zeros. Looking costs time, some ten microseconds an
+    operation and more for large arrays; without such a block there is no cost.
+
+    What a backward pass carries is noted by ``gz.graph(loss, gradients=True)``.
+
+    Args:
+        values: whether to note statistics of the values, and small arrays whole.
+        lines: whether to note the file and line.
+
+    >>> import graphzoo as gz
+    >>> x = gz.tensor([3.0, -4.0], requires_grad=True)
+    >>> with gz.record():
+    ...     y = gz.relu(x)
+    >>> node = gz.graph(y).find(op="ReLU")[0]
+    >>> node.values[0].norm, node.values[0].zeros, node.values[0].whole
+    (3.0, 1, (3.0, 0.0))
+    """
+
+    def __init__(self, values: bool = True, lines: bool = True) -> None:
+        self.values = values
+        self.lines = lines
+        self._around: list[Any] = []
+
+    def __enter__(self) -> record:
+        self._around.append(local.context.observer)
+        local.context.observer = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.observer = self._around.pop()
+
+    def append(self, node: Node, output: Any) -> None:
+        """Note one node, and tell the tapes around this block of it."""
+        arrays = output if isinstance(output, tuple) else (output,)
+        values = tuple(Statistics.of(array) for array in arrays) if self.values else ()
+        NOTED[node] = Noted(values, user_line() if self.lines else None)
+        around = next((other for other in reversed(self._around) if other is not self), None)
+        if around is not None:
+            around.append(node, output)
