@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks import problems
 
-ALL = ("torch", "torch-tuned", "graphzoo", "graphzoo-tuned", "autograd", "mygrad")
+ALL = ("torch", "torch-tuned", "graphzoo", "graphzoo-tuned", "graphzoo-fast", "autograd", "mygrad")
+PLAIN = tuple(name for name in ALL if name != "graphzoo-fast")
 TORCH = ALL[:4]
 
 
@@ -20,7 +21,7 @@ class Workload:
     builder: str
     problem: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    peers: tuple[str, ...] = ALL
+    peers: tuple[str, ...] = PLAIN
     goals: Mapping[str, float] = field(default_factory=dict)  # graphzoo variant -> ratio to the better torch
     rival_goals: Mapping[str, float] = field(default_factory=dict)  # autograd, mygrad -> ratio to them
 
@@ -28,8 +29,8 @@ class Workload:
         return problems.MAKERS[self.problem](**self.sizes)
 
 
-def _goals(stock: float | None, tuned: float | None) -> dict[str, float]:
-    given = {"graphzoo": stock, "graphzoo-tuned": tuned}
+def _goals(stock: float | None, tuned: float | None, fast: float | None = None) -> dict[str, float]:
+    given = {"graphzoo": stock, "graphzoo-tuned": tuned, "graphzoo-fast": fast}
     return {variant: goal for variant, goal in given.items() if goal is not None}
 
 
@@ -48,7 +49,7 @@ def _cells() -> list[Workload]:
     return [
         Workload(
             f"{kind}-cell-{hidden}", "cell", "recurrent", {"kind": kind, "hidden": hidden},
-            peers=TORCH if hidden == 512 else ALL, goals=_goals(*goals[hidden]),
+            peers=TORCH if hidden == 512 else PLAIN, goals=_goals(*goals[hidden]),
         )
         for kind, goals in _CELL_GOALS.items() for hidden in _SIZES
     ]  # fmt: skip
@@ -60,7 +61,7 @@ def _default_gru_cells() -> list[Workload]:
         Workload(
             f"gru-default-cell-{hidden}", "cell", "recurrent",
             {"kind": "gru", "hidden": hidden, "reset_after": False},
-            peers=(*TORCH, "autograd") if hidden == 512 else ALL,
+            peers=(*TORCH, "autograd") if hidden == 512 else PLAIN,
         )
         for hidden in _SIZES
     ]  # fmt: skip
@@ -76,6 +77,41 @@ def _sequences() -> list[Workload]:
     ]  # fmt: skip
 
 
+# The zoo: for each module the goal of plain NumPy and that with the compiled kernels of `graphzoo[fast]`, and which of
+# autograd and mygrad have it.
+_LAYERS: dict[str, tuple[float | None, float | None, tuple[str, ...]]] = {
+    "conv2d-3x3": (1.7, 1.3, ("mygrad",)),
+    "conv2d-1x1": (1.1, 0.95, ("mygrad",)),
+    "conv2d-depthwise": (5.0, 1.2, ()),
+    "conv2d-5x5-dilated": (2.0, 1.6, ("mygrad",)),
+    "conv1d-5": (1.5, 1.3, ("mygrad",)),
+    "conv3d-3": (3.0, 2.0, ("mygrad",)),
+    "maxpool2d": (0.7, 0.3, ("mygrad",)),
+    "avgpool2d": (0.5, 0.4, ()),
+    "batchnorm2d": (1.5, 0.3, ("autograd", "mygrad")),
+    "layernorm": (3.0, 0.7, ("autograd", "mygrad")),
+    "softmax": (1.9, 0.9, ("autograd", "mygrad")),
+    "relu": (2.0, 1.5, ("autograd", "mygrad")),
+    "tanh": (0.5, 0.5, ("autograd", "mygrad")),
+    "gelu": (None, None, ()),
+    "attention": (0.6, 0.55, ("autograd", "mygrad")),
+}
+_FAST = (*TORCH, "graphzoo-fast")
+
+
+def _zoo() -> list[Workload]:
+    return [
+        *(
+            Workload(
+                name, "layer", "layer", {"kind": name}, peers=(*_FAST, *rivals),
+                goals=_goals(plain, plain, fast), rival_goals=dict.fromkeys(rivals, 1.0),
+            )
+            for name, (plain, fast, rivals) in _LAYERS.items()
+        ),
+        Workload("convnet", "convnet", "convnet", peers=_FAST, goals=_goals(1.8, 1.8, 1.2)),
+    ]  # fmt: skip
+
+
 WORKLOADS = (
     Workload(
         "tiny-chain", "chain", "chain", {"operations": 1000},
@@ -86,6 +122,7 @@ WORKLOADS = (
     *_cells(),
     *_default_gru_cells(),
     *_sequences(),
+    *_zoo(),
 )  # fmt: skip
 
 

@@ -49,8 +49,9 @@ PEERS = {
     for peer in (
         Peer("torch", "torch"),
         Peer("torch-tuned", "torch", _KEEP_PAGES),
-        Peer("graphzoo", "graphzoo"),
-        Peer("graphzoo-tuned", "graphzoo", {"OPENBLAS_CORETYPE": "SkylakeX"}),
+        Peer("graphzoo", "graphzoo", {"GRAPHZOO_FAST": "0"}),
+        Peer("graphzoo-tuned", "graphzoo", {"GRAPHZOO_FAST": "0", "OPENBLAS_CORETYPE": "SkylakeX"}),
+        Peer("graphzoo-fast", "graphzoo", {"GRAPHZOO_FAST": "1"}),
         Peer("autograd", "autograd"),
         Peer("mygrad", "mygrad"),
     )

@@ -10,7 +10,7 @@ from benchmarks.controller import Measurement
 from benchmarks.fresh import FreshResult
 from benchmarks.ratios import Ratio, fastest, paired_ratio, verdict
 
-_VARIANTS = {"graphzoo": "stock", "graphzoo-tuned": "tuned"}
+_VARIANTS = {"graphzoo": "stock", "graphzoo-tuned": "tuned", "graphzoo-fast": "fast"}
 _RIVALS = ("autograd", "mygrad")
 _LAYOUT = "{:<20} {:<5} {:>9} {:>9}  {:<18} {:>5}  {:<7} {:<19} {:<19}"
 HEADER = _LAYOUT.format(

@@ -163,7 +163,7 @@ class TestCatalogue:
         assert len(set(command.NAMES)) == len(command.NAMES)
         for workload in catalogue.WORKLOADS:
             assert set(workload.peers) <= PEERS.keys()
-            assert workload.goals.keys() <= {"graphzoo", "graphzoo-tuned"}
+            assert workload.goals.keys() <= {"graphzoo", "graphzoo-tuned", "graphzoo-fast"}
             assert workload.rival_goals.keys() <= set(workload.peers)
 
     @pytest.mark.parametrize("library", ["graphzoo", "torch", "autograd", "mygrad"])
@@ -248,6 +248,8 @@ SMALL = {
         for kind in ("rnn", "lstm", "gru")
         for builder in ("cell", "sequence")
     },
+    **{kind: ("layer", problems.layer(kind, small=True)) for kind in (*problems._CONVOLUTIONS, *problems._SHAPES)},
+    "convnet": ("convnet", problems.convnet(batch=3, size=6, width=4)),
     "gru default cell": ("cell", problems.recurrent("gru", 3, steps=5, batch=4, inputs=2, reset_after=False)),
 }
 
@@ -260,6 +262,8 @@ class TestValues:
         builder, problem = SMALL[name]
         if builder not in builders(library):
             pytest.skip(f"{library} has no {builder}")
+        if isinstance(problem, problems.Layer) and library not in ("torch", *catalogue._LAYERS[name][2]):
+            pytest.skip(f"{library} has no {name}")
         theirs = builders(library)[builder](problem)
         if not theirs.comparable:
             pytest.skip(f"{library} has no such {builder}")

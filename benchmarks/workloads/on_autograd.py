@@ -12,7 +12,7 @@ from autograd import make_vjp
 from autograd.scipy.special import expit, logsumexp
 from autograd.tracer import getval
 
-from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.problems import Chain, Classifier, Layer, Recurrent
 from benchmarks.workloads import Case, primitive_cells
 
 _OPS = SimpleNamespace(tanh=anp.tanh, sigmoid=expit, split=lambda array, n: anp.split(array, n, axis=1))
@@ -76,6 +76,36 @@ def cell(problem: Recurrent) -> Case:
     return _case(problem.parameters, model)
 
 
+def layer(problem: Layer) -> Case:
+    """The modules that autograd's own NumPy functions make; its convolution takes seconds and is left out."""
+
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        scores = anp.matmul(q, anp.swapaxes(k, -1, -2)) * np.float32(problem.inputs["q"].shape[-1] ** -0.5)
+        return anp.matmul(soften(scores), v)
+
+    def soften(x: Any) -> Any:
+        powers = anp.exp(x - anp.max(x, axis=-1, keepdims=True))
+        return powers / anp.sum(powers, axis=-1, keepdims=True)
+
+    def normalize(x: Any, weight: Any, bias: Any, axes: Any, shape: Any) -> Any:
+        distances = x - anp.mean(x, axis=axes, keepdims=True)
+        scale = anp.sqrt(anp.mean(distances * distances, axis=axes, keepdims=True) + np.float32(1e-5))
+        return distances / scale * anp.reshape(weight, shape) + anp.reshape(bias, shape)
+
+    run: Any = {
+        "batchnorm2d": lambda x, weight, bias: normalize(x, weight, bias, (0, 2, 3), (1, -1, 1, 1)),
+        "layernorm": lambda x, weight, bias: normalize(x, weight, bias, -1, (-1,)),
+        "softmax": soften, "attention": attend, "relu": lambda x: anp.maximum(x, np.float32(0)), "tanh": anp.tanh,
+    }[problem.kind]  # fmt: skip
+    names = [*problem.inputs, *problem.parameters]
+
+    def model(p: dict[str, Any]) -> tuple[Any, Any]:
+        output = run(*[p[name] for name in names])
+        return anp.sum(output * problem.readout), output
+
+    return _case(problem.inputs | problem.parameters, model)
+
+
 def _case(
     parameters: dict[str, np.ndarray],
     model: Callable[[dict[str, Any]], tuple[Any, Any]],
@@ -108,4 +138,4 @@ def _array(result: Any) -> np.ndarray:
     return np.array(result[0] if isinstance(result, tuple) else result)
 
 
-BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell}
+BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "layer": layer}

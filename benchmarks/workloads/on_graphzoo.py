@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import graphzoo as gz
-from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.problems import Chain, Classifier, ConvNet, Layer, Recurrent
 from benchmarks.workloads import Case
 
 
@@ -92,6 +92,68 @@ def sequence(problem: Recurrent) -> Case:
     return _module_case(module, forward)
 
 
+def layer(problem: Layer) -> Case:
+    """A module of the zoo, or a function of the gz namespace."""
+    inputs = {name: gz.tensor(value, requires_grad=True) for name, value in problem.inputs.items()}
+    x = next(iter(inputs.values()))
+    module = _made(problem)
+    if problem.parameters:
+        module.load_state_dict(module.state_dict() | problem.parameters)
+    readout = gz.tensor(problem.readout)
+    leaves = inputs | (dict(module.named_parameters()) if problem.parameters else {})
+
+    def forward() -> tuple[Any, Any]:
+        output = module(*inputs.values()) if problem.kind == "attention" else module(x)
+        return (output * readout).sum(), output
+
+    def backward(loss: gz.Tensor) -> None:
+        for leaf in leaves.values():
+            leaf.grad = None
+        loss.backward()
+
+    return Case(forward, backward, lambda: _gradients(leaves), _array)
+
+
+def _made(problem: Layer) -> Any:
+    kind, options = problem.kind, problem.options
+    if kind.startswith("conv"):
+        out, into = problem.parameters["weight"].shape[:2]
+        convolution = {"conv1d": gz.Conv1d, "conv2d": gz.Conv2d, "conv3d": gz.Conv3d}[kind]
+        kernel = problem.parameters["weight"].shape[2:]
+        return convolution(into * options["groups"], out, kernel, **options)
+    width = next(iter(problem.inputs.values())).shape
+    return {
+        "maxpool2d": lambda: gz.MaxPool2d(2), "avgpool2d": lambda: gz.AvgPool2d(2),
+        "batchnorm2d": lambda: gz.BatchNorm2d(width[1]), "layernorm": lambda: gz.LayerNorm(width[-1]),
+        "softmax": lambda: gz.Softmax(-1), "attention": gz.ScaledDotProductAttention, "relu": gz.ReLU,
+        "tanh": gz.Tanh, "gelu": gz.GELU,
+    }[kind]()  # fmt: skip
+
+
+def convnet(problem: ConvNet) -> Case:
+    width, wide = problem.parameters["0.weight"].shape[0], problem.parameters["7.weight"].shape[0]
+    model = gz.Sequential(
+        gz.Conv2d(3, width, 3, padding=1, bias=False), gz.BatchNorm2d(width), gz.ReLU(),
+        gz.Conv2d(width, width, 3, padding=1, bias=False), gz.BatchNorm2d(width), gz.ReLU(),
+        gz.Conv2d(width, width, 3, padding=1, groups=width), gz.Conv2d(width, wide, 1), gz.MaxPool2d(2),
+        gz.Flatten(), gz.Linear(problem.parameters["10.weight"].shape[1], 10),
+    )  # fmt: skip
+    model.load_state_dict(model.state_dict() | problem.parameters)
+    optimiser = gz.optim.SGD(model.parameters(), lr=problem.learning_rate)
+    x, target, cross_entropy = gz.tensor(problem.x), gz.tensor(problem.target), gz.CrossEntropyLoss()
+
+    def forward() -> tuple[Any, Any]:
+        scores = model(x)
+        return cross_entropy(scores, target), scores
+
+    def backward(loss: gz.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+
+
 def studies(problem: Recurrent, what: str) -> dict[str, Callable[[], object]]:
     """A study of gz.bptt, and a backward pass through the same graph."""
     module = _loaded(gz.LSTMCell, problem, suffix="")
@@ -145,4 +207,11 @@ def _array(tensor: gz.Tensor) -> np.ndarray:
     return tensor.data.copy()
 
 
-BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "sequence": sequence}
+BUILDERS = {
+    "chain": chain,
+    "classifier": classifier,
+    "cell": cell,
+    "sequence": sequence,
+    "layer": layer,
+    "convnet": convnet,
+}

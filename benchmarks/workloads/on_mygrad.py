@@ -8,10 +8,11 @@ from typing import Any
 
 import mygrad as mg
 import numpy as np
-from mygrad.nnet.activations import relu, sigmoid
+from mygrad.nnet.activations import relu, sigmoid, softmax
+from mygrad.nnet.layers import batchnorm, conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
 
-from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.problems import Chain, Classifier, Layer, Recurrent
 from benchmarks.workloads import Case, primitive_cells
 
 
@@ -78,6 +79,39 @@ def cell(problem: Recurrent) -> Case:
     return _case(leaves, forward)
 
 
+def layer(problem: Layer) -> Case:
+    """A layer of mygrad.nnet; what it lacks is made of its operations, as its users would."""
+    leaves = {name: mg.tensor(value) for name, value in (problem.inputs | problem.parameters).items()}
+    kind = problem.kind
+
+    def attend(q: mg.Tensor, k: mg.Tensor, v: mg.Tensor) -> mg.Tensor:
+        scores = mg.matmul(q, mg.swapaxes(k, -1, -2)) * np.float32(q.shape[-1] ** -0.5)
+        return mg.matmul(softmax(scores, axis=-1), v)
+
+    def normalize(x: mg.Tensor, weight: mg.Tensor, bias: mg.Tensor) -> mg.Tensor:
+        distances = x - mg.mean(x, axis=-1, keepdims=True)
+        scale = mg.sqrt(mg.mean(distances * distances, axis=-1, keepdims=True) + np.float32(1e-5))
+        return distances / scale * weight + bias
+
+    def convolve(x: mg.Tensor, weight: mg.Tensor, bias: mg.Tensor) -> mg.Tensor:
+        options = problem.options
+        y = conv_nd(x, weight, stride=1, padding=options["padding"], dilation=options["dilation"])
+        return y + bias.reshape(1, -1, *[1] * (x.ndim - 2))
+
+    run: Any = {
+        "conv1d": convolve, "conv2d": convolve, "conv3d": convolve, "maxpool2d": lambda x: max_pool(x, (2, 2), 2),
+        "batchnorm2d": lambda x, weight, bias: batchnorm(x, gamma=weight, beta=bias, eps=1e-5),
+        "layernorm": normalize, "softmax": lambda x: softmax(x, axis=-1), "attention": attend, "relu": relu,
+        "tanh": mg.tanh,
+    }[kind]  # fmt: skip
+
+    def forward() -> tuple[Any, Any]:
+        output = run(**leaves) if problem.parameters or kind == "attention" else run(leaves["x"])
+        return (output * problem.readout).sum(), output
+
+    return _case(leaves, forward)
+
+
 def _case(
     leaves: dict[str, mg.Tensor],
     forward: Callable[[], tuple[Any, Any]],
@@ -97,4 +131,4 @@ def _array(tensor: mg.Tensor) -> np.ndarray:
     return tensor.data.copy()
 
 
-BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell}
+BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "layer": layer}

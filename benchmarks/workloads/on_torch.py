@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
-from benchmarks.problems import Chain, Classifier, Recurrent
+from benchmarks.problems import Chain, Classifier, ConvNet, Layer, Recurrent
 from benchmarks.workloads import Case
 
 
@@ -95,6 +96,57 @@ def sequence(problem: Recurrent) -> Case:
     return _module_case(module, forward)
 
 
+def layer(problem: Layer) -> Case:
+    """A function of torch.nn.functional."""
+    inputs = {name: torch.tensor(value, requires_grad=True) for name, value in problem.inputs.items()}
+    parameters = {name: torch.tensor(value, requires_grad=True) for name, value in problem.parameters.items()}
+    leaves, readout, kind = inputs | parameters, torch.tensor(problem.readout), problem.kind
+    x = next(iter(inputs.values()))
+    run: Any = {
+        "conv1d": functional.conv1d, "conv2d": functional.conv2d, "conv3d": functional.conv3d,
+        "maxpool2d": lambda x: functional.max_pool2d(x, 2), "avgpool2d": lambda x: functional.avg_pool2d(x, 2),
+        "batchnorm2d": lambda x, **p: functional.batch_norm(x, None, None, training=True, **p),
+        "layernorm": lambda x, **p: functional.layer_norm(x, x.shape[-1:], **p),
+        "softmax": lambda x: functional.softmax(x, -1), "attention": functional.scaled_dot_product_attention,
+        "relu": functional.relu, "tanh": torch.tanh, "gelu": functional.gelu,
+    }[kind]  # fmt: skip
+
+    def forward() -> tuple[Any, Any]:
+        output = run(*inputs.values()) if kind == "attention" else run(x, **parameters, **problem.options)
+        return (output * readout).sum(), output
+
+    def backward(loss: torch.Tensor) -> None:
+        for leaf in leaves.values():
+            leaf.grad = None
+        loss.backward()
+
+    return Case(forward, backward, lambda: _gradients(leaves), _array)
+
+
+def convnet(problem: ConvNet) -> Case:
+    width, wide = problem.parameters["0.weight"].shape[0], problem.parameters["7.weight"].shape[0]
+    model = nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, wide, 1), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(problem.parameters["10.weight"].shape[1], 10),
+    )  # fmt: skip
+    model.load_state_dict({name: torch.tensor(value) for name, value in problem.parameters.items()}, strict=False)
+    optimiser = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
+    x, target, cross_entropy = torch.tensor(problem.x), torch.tensor(problem.target), nn.CrossEntropyLoss()
+
+    def forward() -> tuple[Any, Any]:
+        scores = model(x)
+        return cross_entropy(scores, target), scores
+
+    def backward(loss: torch.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+
+
 def _loaded(module: nn.Module, parameters: dict[str, np.ndarray], suffix: str) -> nn.Module:
     module.load_state_dict({name + suffix: torch.tensor(value) for name, value in parameters.items()})
     return module
@@ -119,4 +171,11 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().numpy().copy()
 
 
-BUILDERS = {"chain": chain, "classifier": classifier, "cell": cell, "sequence": sequence}
+BUILDERS = {
+    "chain": chain,
+    "classifier": classifier,
+    "cell": cell,
+    "sequence": sequence,
+    "layer": layer,
+    "convnet": convnet,
+}

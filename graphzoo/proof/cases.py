@@ -156,6 +156,7 @@ def _arrays() -> Named:
         Case(_make("Index", (slice(None), [0, 2, 2])), (real(2, 3),), lambda torch: lambda x: x[:, [0, 2, 2]]),
     )
     yield "Reshape", Case(_make("Reshape", (-1, 2)), (real(3, 4),), lambda torch: lambda x: x.reshape(-1, 2))
+    yield _same("Flatten", real(2, 3, 4))
     yield "Transpose", Case(_make("Transpose", (1, 2, 0)), (real(2, 3, 4),), lambda torch: lambda x: x.permute(1, 2, 0))
     yield "Scatter", Case(_make("Scatter", [0, 2]), (real(3, 4), real(2, 4)), _scattered(False), None)
     yield "ScatterAdd", Case(_make("ScatterAdd", [0, 2, 2]), (real(3, 4), real(3, 4)), _scattered(True), None)

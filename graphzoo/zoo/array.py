@@ -18,7 +18,7 @@ from ..tape import Node
 from ..tensor import Tensor
 
 __all__ = [
-    "Broadcast", "Concatenate", "Index", "Reshape", "Scatter", "ScatterAdd", "Split", "Stack", "Transpose",
+    "Broadcast", "Concatenate", "Flatten", "Index", "Reshape", "Scatter", "ScatterAdd", "Split", "Stack", "Transpose",
     "broadcast_to", "concatenate", "expand_dims", "flatten", "flip", "hstack", "moveaxis", "ravel", "repeat",
     "reshape", "roll", "scatter", "scatter_add", "split", "squeeze", "stack", "swapaxes", "take", "tile", "transpose",
     "vstack",
@@ -445,6 +445,34 @@ def flatten(x: Any, /, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return reshape(x, (1,))
     first, last = normal_axis(start_dim, len(shape)), normal_axis(end_dim, len(shape))
     return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+class Flatten(Module):
+    """`flatten` as a layer, for a `Sequential`: some neighbouring axes made one, by default all but the first.
+
+    Args:
+        start_dim, end_dim: the first and the last of the axes; both count from the end where they are negative.
+
+    >>> import numpy as np, graphzoo as gz
+    >>> gz.Flatten()(np.ones((2, 3, 4))).shape
+    (2, 12)
+    """
+
+    formulas = Formulas(
+        forward=r"y_{n, i J + j} = x_{n, i, j}",
+        backward=r"\frac{\partial L}{\partial x_{n, i, j}} = \frac{\partial L}{\partial y_{n, i J + j}}",
+        source="entries stay in their order; PyTorch's name",
+    )
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, x: Any) -> Tensor:
+        return flatten(x, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 def squeeze(x: Any, /, axis: Any = None) -> Tensor:

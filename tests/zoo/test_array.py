@@ -270,3 +270,10 @@ def test_odd_arrays() -> None:
     empty = gz.tensor(np.empty((0, 3)), requires_grad=True)
     gz.concatenate([empty.T, empty.reshape(3, 0)]).sum().backward()
     assert empty.grad.shape == (0, 3)
+
+
+def test_flatten_is_a_layer_too() -> None:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(gz.Flatten()(x).numpy(), x.reshape(2, 12))
+    np.testing.assert_array_equal(gz.Flatten(0, 1)(x).numpy(), x.reshape(6, 4))
+    assert repr(gz.Flatten(0, -2)) == "Flatten(start_dim=0, end_dim=-2)"
