@@ -49,7 +49,7 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Layer:
-    """One module on large arrays; loss = Σ y ⊙ readout. Gradients of x and of all parameters are taken."""
+    """One module on large arrays: forward, and backward from the gradient `readout` to x and to all parameters."""
 
     kind: str
     inputs: dict[str, Array]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
 from operator import attrgetter
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -497,10 +498,28 @@ def deposit(gradients: Gradients) -> None:
     for leaf, gradient in arrived:
         if leaf.grad is not None:
             np.add(leaf.grad, gradient, out=leaf.grad)
-        elif leaf in gradients.owned and not leaf.hooks:
+        elif (leaf in gradients.owned and not leaf.hooks) or holders(gradient) in ALONE:
             leaf.grad = gradient
         else:
             leaf.grad = np.array(gradient)  # a copy: rules may return an array that others hold, too
+
+
+def holders(array: Any) -> tuple[int, int]:
+    """How many hold an array and, if it is a view, its base: all views of a base hold that."""
+    if array.__class__ is not np.ndarray:  # a NumPy number
+        return 0, 0
+    base = array.base
+    return getrefcount(array), 0 if base is None else getrefcount(base) if base.__class__ is np.ndarray else -1
+
+
+def alone() -> set[tuple[int, int]]:
+    """What `holders` counts, in this Python, where `deposit` alone holds an array, or the only view of a base."""
+    table = {0: np.empty(1), 1: np.empty(1).reshape(1, 1)}
+    arrived = list(table.items())
+    return {holders(gradient) for _, gradient in arrived}
+
+
+ALONE = alone()
 
 
 def hooked(leaf: Leaf, gradient: Any) -> Any:

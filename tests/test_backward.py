@@ -1002,3 +1002,46 @@ def test_a_rule_that_forgets_to_return_is_told_so() -> None:
         Forgetful()(x).sum().backward()
     Stopping()(x).sum().backward()
     assert x.grad is None
+
+
+# Whose memory a gradient is -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.reshape(-1),
+        lambda x: x + 0,
+        lambda x: gz.concatenate([x, x]),
+        lambda x: x.T,
+        lambda x: gz.relu(x) * 1,
+        lambda x: x[:],
+    ],
+)
+def test_a_leafs_gradient_is_its_own_memory(function) -> None:
+    for shape in ((3, 4), (200, 300)):  # large arrays come out of a pool
+        x = gz.tensor(np.ones(shape, np.float32), requires_grad=True)
+        y = function(x)
+        seed = np.ones(y.shape, np.float32)
+        y.backward(seed)
+        assert not np.shares_memory(x.grad, seed)
+        kept = x.grad.copy()
+        seed += 1
+        np.testing.assert_array_equal(x.grad, kept)
+
+
+def test_two_leaves_share_no_gradient() -> None:
+    a, b = (gz.tensor(np.ones((200, 300), np.float32), requires_grad=True) for _ in range(2))
+    (a + b).sum().backward()
+    assert not np.shares_memory(a.grad, b.grad)
+    a.grad = b.grad = None
+    gz.concatenate([a, b]).tanh().sum().backward()
+    assert not np.shares_memory(a.grad, b.grad)
+    c = gz.tensor(np.ones((200, 300), np.float32), requires_grad=True)
+    held = gz.exp(c)
+    held.retain_grad()
+    seen = []
+    held.register_hook(lambda g: seen.append(g))
+    held.sum().backward()
+    assert not np.shares_memory(held.grad, c.grad)
+    assert not np.shares_memory(seen[0], c.grad)

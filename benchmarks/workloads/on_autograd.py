@@ -101,15 +101,16 @@ def layer(problem: Layer) -> Case:
 
     def model(p: dict[str, Any]) -> tuple[Any, Any]:
         output = run(*[p[name] for name in names])
-        return anp.sum(output * problem.readout), output
+        return output, output
 
-    return _case(problem.inputs | problem.parameters, model)
+    return _case(problem.inputs | problem.parameters, model, seed=problem.readout)
 
 
 def _case(
     parameters: dict[str, np.ndarray],
     model: Callable[[dict[str, Any]], tuple[Any, Any]],
     update: Callable[[dict[str, np.ndarray]], None] | None = None,
+    seed: Any = _ONE,
 ) -> Case:
     """The loss is the pair (value, function of its gradient) that `make_vjp` gives."""
     gradients: dict[str, np.ndarray] = {}
@@ -127,7 +128,7 @@ def _case(
         return (loss, vjp), output[0]
 
     def backward(loss: Any) -> None:
-        gradients.update(loss[1](_ONE))
+        gradients.update(loss[1](seed))
         if update is not None:
             update(gradients)
 

@@ -99,17 +99,16 @@ def layer(problem: Layer) -> Case:
     module = _made(problem)
     if problem.parameters:
         module.load_state_dict(module.state_dict() | problem.parameters)
-    readout = gz.tensor(problem.readout)
     leaves = inputs | (dict(module.named_parameters()) if problem.parameters else {})
 
     def forward() -> tuple[Any, Any]:
         output = module(*inputs.values()) if problem.kind == "attention" else module(x)
-        return (output * readout).sum(), output
+        return output, output
 
-    def backward(loss: gz.Tensor) -> None:
+    def backward(output: gz.Tensor) -> None:
         for leaf in leaves.values():
             leaf.grad = None
-        loss.backward()
+        output.backward(problem.readout)
 
     return Case(forward, backward, lambda: _gradients(leaves), _array)
 

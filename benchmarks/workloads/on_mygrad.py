@@ -107,9 +107,13 @@ def layer(problem: Layer) -> Case:
 
     def forward() -> tuple[Any, Any]:
         output = run(**leaves) if problem.parameters or kind == "attention" else run(leaves["x"])
-        return (output * problem.readout).sum(), output
+        return output, output
 
-    return _case(leaves, forward)
+    return Case(forward, lambda output: output.backward(problem.readout), lambda: _gradients(leaves), _array)
+
+
+def _gradients(leaves: dict[str, mg.Tensor]) -> dict[str, np.ndarray]:
+    return {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}
 
 
 def _case(
@@ -124,7 +128,7 @@ def _case(
         if update is not None:
             update()
 
-    return Case(forward, backward, lambda: {f"grad {name}": leaf.grad.copy() for name, leaf in leaves.items()}, _array)
+    return Case(forward, backward, lambda: _gradients(leaves), _array)
 
 
 def _array(tensor: mg.Tensor) -> np.ndarray:

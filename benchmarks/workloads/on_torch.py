@@ -113,12 +113,12 @@ def layer(problem: Layer) -> Case:
 
     def forward() -> tuple[Any, Any]:
         output = run(*inputs.values()) if kind == "attention" else run(x, **parameters, **problem.options)
-        return (output * readout).sum(), output
+        return output, output
 
-    def backward(loss: torch.Tensor) -> None:
+    def backward(output: torch.Tensor) -> None:
         for leaf in leaves.values():
             leaf.grad = None
-        loss.backward()
+        output.backward(readout)
 
     return Case(forward, backward, lambda: _gradients(leaves), _array)
 

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .select import accelerated
+
 Sizes = tuple[int, ...]
 
 COLUMNS = 1 << 19
@@ -133,6 +135,7 @@ def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation:
 # Floating-point warnings are off, as in any product by BLAS: they would be about the numbers in the gaps, too.
 
 
+@accelerated("float32", "float64")
 @np.errstate(all="ignore")
 def correlate(
     x: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
@@ -152,6 +155,7 @@ def correlate(
     return y
 
 
+@accelerated("float32", "float64")
 @np.errstate(all="ignore")
 def correlate_adjoint(
     dy: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
@@ -183,6 +187,7 @@ def correlate_adjoint(
     return dx
 
 
+@accelerated("float32", "float64")
 @np.errstate(all="ignore")
 def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     """dw[k] = Σ_n dy[n] x[stride·n + dilation·k − padding]."""

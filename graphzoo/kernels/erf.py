@@ -1,10 +1,14 @@
 """The error function, which NumPy lacks.
 
 Rational approximations of W. J. Cody, Rational Chebyshev approximations for the error function, Math. Comp. 23 (1969),
-pp. 631-637: exact to a few units in float64's last digit.
+pp. 631-637: exact to a few units in float64's last digit. `erf_quickly` takes erf(x)/x for one rational function of x²
+up to where erf is 1, fitted to a relative error of 2e-8; rounding makes that at most 4e-7.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +34,18 @@ _FAR = (
         3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3,
     ),
 )  # fmt: skip
+# For float32, lowest power first: of erf(x)/x in x², up to |x| = SINGLE_END.
+SINGLE = (
+    (
+        1.1283791461324246, 0.1904076481723868, 0.052748884181919295, 0.0037656683897588725, 0.0002848839821122892,
+        2.0500796944432548e-06,
+    ),
+    (
+        1.0, 0.5020771253706932, 0.11410960419127965, 0.014969320269529393, 0.0011625481299800382,
+        3.809170189025731e-05,
+    ),
+)  # fmt: skip
+SINGLE_END = 3.92
 _NEAR_END, _ALL_ONE = 0.46875, 6.0  # erf(6) is 1 in float64
 _BLOCK = 8192  # entries at a time, so that the polynomials' intermediate arrays stay in the cache
 
@@ -50,13 +66,32 @@ def erf_values(x: np.ndarray) -> np.ndarray:
     return y
 
 
+def erf_quickly(x: np.ndarray) -> np.ndarray:
+    """erf of float32, in float32: several times quicker than `erf_values`, to a relative error of 4e-7."""
+    y = np.empty(x.shape, x.dtype)
+    source, target = x.reshape(-1), y.reshape(-1)
+    end = np.float32(SINGLE_END)
+    numerator, denominator = ([np.float32(value) for value in reversed(part)] for part in SINGLE)
+    for start in range(0, x.size, _BLOCK):
+        out = target[start : start + _BLOCK]
+        np.minimum(np.maximum(source[start : start + _BLOCK], -end, out=out), end, out=out)
+        square = out * out
+        out *= _polynomial(numerator, square)
+        out /= _polynomial(denominator, square)
+        np.minimum(np.maximum(out, -1, out=out), 1, out=out)  # what rounding brought above one
+    return y
+
+
 def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: np.ndarray) -> np.ndarray:
-    """The quotient of two polynomials in x, by Horner's scheme."""
-    quotient = []
-    for highest, *lower in coefficients:
-        value = np.full_like(x, highest)
-        for coefficient in lower:
-            value *= x
-            value += coefficient
-        quotient.append(value)
-    return np.divide(*quotient)
+    """The quotient of two polynomials in x."""
+    return np.divide(*[_polynomial(part, x) for part in coefficients])
+
+
+def _polynomial(coefficients: Sequence[Any], x: np.ndarray) -> np.ndarray:
+    """A polynomial in x, highest power first, by Horner's scheme."""
+    highest, *lower = coefficients
+    value = np.full_like(x, highest)
+    for coefficient in lower:
+        value *= x
+        value += coefficient
+    return value

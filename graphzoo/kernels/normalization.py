@@ -16,6 +16,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .pool import empty
+from .select import accelerated
+
 BLOCK = 1 << 16
 """Entries that are worked on at a time."""
 _LONG = 32  # from this length on, rows are cheap to broadcast a number to, and to sum one by one
@@ -36,6 +39,7 @@ def scratch(x: np.ndarray) -> np.ndarray:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
+@accelerated("float32", "float64")
 def normalized_rows(
     x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float, centered: bool = True
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -46,7 +50,7 @@ def normalized_rows(
     """
     count, groups, length = x.shape
     mean = x.dot(np.full(length, 1 / max(length, 1), x.dtype))[..., None] if centered else None
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     scale = np.empty((count, groups, 1), x.dtype)
     for part in blocks(count, groups * length):
         rows = x[part] if mean is None else np.subtract(x[part], mean[part], out=y[part])
@@ -60,6 +64,7 @@ def normalized_rows(
     return y, mean, scale
 
 
+@accelerated("float32", "float64")
 def row_gradients(
     dy: np.ndarray,
     x: np.ndarray,
@@ -68,10 +73,11 @@ def row_gradients(
     weight: np.ndarray | None,
     need_x: bool,
     need_weight: bool,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Gradients of `normalized_rows` with respect to x and to weight (G, K), None where they are not needed."""
+    need_bias: bool,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Gradients of `normalized_rows` with respect to x, weight and bias (G, K); None where they are not needed."""
     count, groups, length = x.shape
-    dx = np.empty(x.shape, x.dtype) if need_x else None
+    dx = empty(x.shape, x.dtype) if need_x else None
     dweight = np.zeros((groups, 1, length), x.dtype) if need_weight else None
     distances, products = scratch(x), scratch(x)
     for part in blocks(count, groups * length):
@@ -95,15 +101,43 @@ def row_gradients(
             rows += out.dot(np.full(length, 1 / length, x.dtype))[..., None]
         out -= rows
         out *= r
-    return dx, None if dweight is None else dweight[:, 0]
-
-
-def sample_sums(x: np.ndarray) -> np.ndarray:
-    """Σ over the samples of x (N, G, K), flat."""
-    return np.ones(len(x), x.dtype).dot(x.reshape(len(x), x.shape[1] * x.shape[2]))
+    dbias = np.ones(count, dy.dtype).dot(dy.reshape(count, groups * length)) if need_bias else None
+    return dx, None if dweight is None else dweight[:, 0], None if dbias is None else dbias.reshape(groups, length)
 
 
 # Channels ------------------------------------------------------------------------------------------------------------
+
+
+@accelerated("float32", "float64")
+def normalized_channels(
+    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x - mean) / √(variance + eps) · weight + bias for each channel of x (N, C, S), by its own mean and variance.
+
+    Returns:
+        The result; for each channel its mean, and Σ (x - mean)².
+    """
+    count = max(x.shape[0] * x.shape[2], 1)
+    mean = channel_sums(x) / count
+    y, squares = channel_distances(x, mean)
+    scale = (1 / np.sqrt(squares / count + eps)).astype(x.dtype)
+    return scaled_channels(y, None, scale if weight is None else scale * weight, bias, y), mean, squares
+
+
+@accelerated("float32", "float64")
+def channel_gradients(
+    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, scale: np.ndarray, factor: np.ndarray, need_x: bool
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Of `normalized_channels`, with scale 1/√(variance + eps) and factor scale · weight.
+
+    Returns:
+        The gradient of x, None where it is not needed; for each channel Σ dy (x - mean), and Σ dy.
+    """
+    along, sums = channel_products_with_distances(dy, x, mean), channel_sums(dy)
+    if not need_x:
+        return None, along, sums
+    part = factor / max(x.shape[0] * x.shape[2], 1)
+    return through_channels(dy, x, mean, factor, part * scale * scale * along, part * sums), along, sums
 
 
 def channel_sums(x: np.ndarray) -> np.ndarray:
@@ -127,7 +161,7 @@ def spread(values: np.ndarray, size: int) -> np.ndarray:
 def channel_distances(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x - mean for x (N, C, S), and its squares' sum for each channel."""
     count, channels, size = x.shape
-    distances, squares = np.empty(x.shape, x.dtype), np.zeros(channels, x.dtype)
+    distances, squares = empty(x.shape, x.dtype), np.zeros(channels, x.dtype)
     offset = spread(mean, size)
     for part in blocks(count, channels * size):
         rows = np.subtract(x[part], offset, out=distances[part])
@@ -167,7 +201,7 @@ def through_channels(
 ) -> np.ndarray:
     """dy · factor - (x - mean) · along - level for each channel: the gradient through batch statistics."""
     count, channels, size = x.shape
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     mean, factor, along, level = (spread(values, size) for values in (mean, factor, along, level))
     room = scratch(x)
     for part in blocks(count, channels * size):

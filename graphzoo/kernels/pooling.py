@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .select import accelerated
+
 BLOCK = 1 << 16
 """Entries that are worked on at a time."""
 
@@ -195,6 +197,7 @@ def pooled_maxima(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     return y
 
 
+@accelerated("float32", "float64")
 def pooled_maxima_and_places(x: np.ndarray, axes: Sequence[Axis]) -> tuple[np.ndarray, np.ndarray]:
     """The largest entry of each window, and where it stands in x's flattened spatial axes: the first at ties."""
     y = np.empty((len(x), *(axis.out for axis in axes)), x.dtype)
@@ -209,6 +212,15 @@ def pooled_maxima_and_places(x: np.ndarray, axes: Sequence[Axis]) -> tuple[np.nd
         y[part] = values
         np.add(offsets.take(codes), corners, out=places[part])
     return y, places
+
+
+@accelerated("float32", "float64")
+def spread_maxima(dy: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """Each entry of dy (rows, *spatial) added where its maximum was taken: (rows, size)."""
+    dx = np.zeros(len(dy) * size, dy.dtype)
+    rows = np.arange(len(dy)).reshape(-1, *[1] * (dy.ndim - 1))
+    np.add.at(dx, (places + rows * size).reshape(-1), dy.reshape(-1))
+    return dx.reshape(len(dy), size)
 
 
 def _largest(x: np.ndarray, axis: Axis, number: int) -> np.ndarray:

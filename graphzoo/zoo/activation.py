@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import ArgumentError
+from ..kernels.pointwise import normal_share, normal_share_gradient, rectified, rectified_gradient
+from ..kernels.select import SMALLEST
+from ..kernels.softmax import softmax_rows, softmax_rows_gradient
 from ..module import OUTPUT, Formulas, Module, lift, unary
 from ..tape import Node
 from ..tensor import Tensor, number
-from .elementwise import Tanh, erf, erf_values, tanh
+from .elementwise import Tanh, erf, tanh
 
 __all__ = [
     "ELU", "GELU", "SELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
@@ -52,13 +55,13 @@ class ReLU(_Activation):
     saves = (OUTPUT,)
 
     def forward(self, node: Node, x: np.ndarray) -> np.ndarray:
-        y = np.maximum(x, number(0, x.dtype))
+        y = np.maximum(x, number(0, x.dtype)) if x.size < SMALLEST else rectified(x)
         node.saved = (y,)
         return y
 
     def backward(self, node: Node, dy: Any) -> Any:
         (y,) = node.saved
-        return dy * (y > number(0, y.dtype))
+        return dy * (y > number(0, y.dtype)) if y.size < SMALLEST else rectified_gradient(dy, y)
 
     def expand(self, node: Node, x: Any) -> Any:
         return np.where(x > 0, x, 0)
@@ -201,8 +204,8 @@ class GELU(_Activation):
         ArgumentError: another approximation.
 
     >>> import graphzoo as gz
-    >>> gz.gelu(gz.tensor([-1.0, 0.0, 1.0]))
-    tensor([-0.15865526,  0.        ,  0.8413447 ])
+    >>> gz.gelu(gz.tensor([-1.0, 0.0, 1.0])).numpy().round(4)
+    array([-0.1587,  0.    ,  0.8413], dtype=float32)
     >>> gz.gelu(gz.tensor([-1.0, 0.0, 1.0]), "tanh")
     tensor([-0.158808,  0.      ,  0.841192])
     """
@@ -223,18 +226,20 @@ class GELU(_Activation):
         self.approximate = approximate
 
     def forward(self, node: Node, x: np.ndarray) -> np.ndarray:
-        share = erf_values(x * math.sqrt(0.5)) if self.approximate == "none" else np.tanh(_gelu_argument(x))
-        share = (share + 1) * 0.5
+        if self.approximate == "none":
+            share, y = normal_share(x)
+        else:
+            share = (np.tanh(_gelu_argument(x)) + 1) * 0.5
+            y = x * share
         node.saved = (x, share)
-        return x * share
+        return y
 
     def backward(self, node: Node, dy: np.ndarray) -> np.ndarray:
         x, share = node.saved
         if self.approximate == "none":
-            density = np.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-        else:
-            # Φ' of the approximation; with t = tanh, (1 - t²) / 2 is 2 Φ (1 - Φ).
-            density = (share - share * share) * (x * x * (6 * _CUBIC) + 2) * _ROOT_TWO_OVER_PI
+            return normal_share_gradient(dy, x, share)
+        # Φ' of the approximation; with t = tanh, (1 - t²) / 2 is 2 Φ (1 - Φ).
+        density = (share - share * share) * (x * x * (6 * _CUBIC) + 2) * _ROOT_TWO_OVER_PI
         return dy * (share + x * density)
 
     def expand(self, node: Node, x: Any) -> Any:
@@ -405,13 +410,23 @@ class Softmax(_Activation):
         self.axis = axis
 
     def forward(self, node: Node, x: np.ndarray) -> np.ndarray:
-        y = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        y /= _sums(y, self.axis)
+        if self._by_rows(x):
+            y = softmax_rows(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        else:
+            y = np.exp(x - x.max(axis=self.axis, keepdims=True))
+            y /= _sums(y, self.axis)
         node.saved = (y,)
         return y
 
+    def _by_rows(self, x: Any) -> bool:
+        """Whether the sums run along the last axis of an array that has numbers."""
+        return x.__class__ is np.ndarray and x.size > 0 and x.dtype.kind == "f" and self.axis in (-1, x.ndim - 1)
+
     def backward(self, node: Node, dy: Any) -> Any:
         (y,) = node.saved
+        if self._by_rows(y) and self._by_rows(dy):
+            length = y.shape[-1]
+            return softmax_rows_gradient(dy.reshape(-1, length), y.reshape(-1, length)).reshape(y.shape)
         shares = dy * y
         return shares - y * _sums(shares, self.axis)
 

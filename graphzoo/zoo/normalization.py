@@ -16,15 +16,14 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..kernels.normalization import (
-    channel_distances,
+    channel_gradients,
     channel_products_with_distances,
     channel_sums,
+    normalized_channels,
     normalized_rows,
     row_gradients,
-    sample_sums,
     scaled_channels,
     spread,
-    through_channels,
 )
 from ..module import Formulas, Module
 from ..state import Parameter
@@ -74,8 +73,7 @@ class _Rows(NamedTuple):
         """Of x, and of weight and bias for each entry of a sample; None where not needed."""
         rows, weight, mean, scale, _ = self
         dy = dy.reshape(rows.shape).astype(rows.dtype, copy=False)
-        dx, dweight = row_gradients(dy, rows, mean, scale, weight, need_x, need_weight)
-        return dx, dweight, sample_sums(dy) if need_bias else None
+        return row_gradients(dy, rows, mean, scale, weight, need_x, need_weight, need_bias)
 
     def normalized(self, x: Any) -> Any:
         """The definition of x̂, on a tensor."""
@@ -97,11 +95,7 @@ class _Batch(NamedTuple):
     def gradients(self, dy: np.ndarray, need_x: bool, need_weight: bool, need_bias: bool) -> tuple[Any, Any, Any]:
         x, mean, scale, factor, _ = self
         dy = dy.reshape(x.shape).astype(x.dtype, copy=False)
-        along, sums = channel_products_with_distances(dy, x, mean), channel_sums(dy)
-        dx = None
-        if need_x:
-            part = factor / max(x.shape[0] * x.shape[2], 1)
-            dx = through_channels(dy, x, mean, factor, part * scale * scale * along, part * sums)
+        dx, along, sums = channel_gradients(dy, x, mean, scale, factor, need_x)
         return dx, scale * along, sums
 
     def normalized(self, x: Any) -> Any:
@@ -479,14 +473,13 @@ class _BatchNorm(_ChannelNorm):
         count = rows.shape[0] * rows.shape[2]
         if count == 1 and self.training:
             raise _one_value(self, x, "channel", "pass a larger batch")
-        mean = channel_sums(rows) / max(count, 1)
-        y, squares = channel_distances(rows, mean)
+        y, mean, squares = normalized_channels(rows, weight, bias, self.eps)
         variance = squares / max(count, 1)
         if count:
             self._track(mean, squares / (count - 1) if count > 1 else variance)
         scale = (1 / np.sqrt(variance + self.eps)).astype(dtype)
         factor = scale if weight is None else scale * weight
-        return scaled_channels(y, None, factor, bias, y), _Batch(rows, mean, scale, factor, self.eps)
+        return y, _Batch(rows, mean, scale, factor, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):

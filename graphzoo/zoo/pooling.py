@@ -22,6 +22,7 @@ from ..kernels.pooling import (
     pooled_maxima,
     pooled_maxima_and_places,
     pooled_sums,
+    spread_maxima,
     spread_sums,
 )
 from ..module import Formulas, Module, lift, record, unary
@@ -106,13 +107,11 @@ class _Maximum(_Pool):
         (places,) = node.saved
         shape = node.inputs[0].shape
         size = math.prod(shape[-self.spatial :])
+        if not isinstance(dy, Tensor):
+            return spread_maxima(np.ascontiguousarray(dy).reshape(places.shape), places, size).reshape(shape)
         rows = np.arange(len(places)).reshape(-1, *[1] * self.spatial)
-        flat = (places + rows * size).reshape(-1)
         zeros = np.zeros(math.prod(shape), dy.dtype)
-        if isinstance(dy, Tensor):
-            return scatter_add(zeros, flat, dy.reshape(-1)).reshape(shape)
-        np.add.at(zeros, flat, np.ascontiguousarray(dy).reshape(-1))
-        return zeros.reshape(shape)
+        return scatter_add(zeros, (places + rows * size).reshape(-1), dy.reshape(-1)).reshape(shape)
 
     def expand(self, node: Node, x: Any) -> Any:
         axes, taken = self._even_axes(x.shape[-self.spatial :])

@@ -1,0 +1,305 @@
+"""Compiled kernels against the plain ones: the same numbers to rounding, and the choice between them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphzoo as gz
+from graphzoo.kernels import convolution, normalization, pointwise, pooling, select, softmax
+from graphzoo.kernels.pooling import Axis
+from graphzoo.kernels.select import SMALLEST, plain_kernels
+
+pytest.importorskip("numba")
+from graphzoo.kernels import compiled
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int, dtype: str = "float32", scale: float = 1.0) -> np.ndarray:
+    return (RNG.normal(size=shape) * scale).astype(dtype)
+
+
+def close(got: Any, right: Any, rtol: float) -> None:
+    """Arrays, or tuples of them, alike to a share of the largest entry."""
+    if not isinstance(right, tuple):
+        got, right = (got,), (right,)
+    for one, other in zip(got, right, strict=True):
+        assert (one is None) == (other is None)
+        if other is not None:
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            scale = np.nanmax(np.abs(other), initial=1e-30, where=np.isfinite(other))
+            np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * scale)
+
+
+def rows(dtype: str, groups: int) -> dict[str, Any]:
+    x, dy = normal(40, groups, 500, dtype=dtype, scale=3) + 5, normal(40, groups, 500, dtype=dtype)
+    return {"x": x, "dy": dy, "weight": normal(groups, 500, dtype=dtype), "bias": normal(groups, 500, dtype=dtype)}
+
+
+RTOL = {"float32": 1e-5, "float64": 1e-12}
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize("affine", ["both", "weight", "bias", "none"])
+def test_rows(dtype: str, groups: int, centered: bool, affine: str) -> None:
+    given = rows(dtype, groups)
+    weight = given["weight"] if affine in ("both", "weight") else None
+    bias = given["bias"] if affine in ("both", "bias") else None
+    arguments = (given["x"], weight, bias, 1e-5, centered)
+    with plain_kernels():
+        right = normalization.normalized_rows(*arguments)
+    close(compiled.run("normalized_rows", *arguments), right, RTOL[dtype])
+    for needs in ((True, True, True), (True, False, False), (False, True, False), (False, False, True)):
+        more = (given["dy"], given["x"], right[1], right[2], weight, *needs)
+        with plain_kernels():
+            expected = normalization.row_gradients(*more)
+        close(compiled.run("row_gradients", *more), expected, 20 * RTOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("size", [1, 7, 600])
+@pytest.mark.parametrize("affine", [True, False])
+def test_channels(dtype: str, size: int, affine: bool) -> None:
+    x, dy = normal(50, 6, size, dtype=dtype, scale=2) - 3, normal(50, 6, size, dtype=dtype)
+    weight, bias = (normal(6, dtype=dtype), normal(6, dtype=dtype)) if affine else (None, None)
+    with plain_kernels():
+        right = normalization.normalized_channels(x, weight, bias, 1e-5)
+    close(compiled.run("normalized_channels", x, weight, bias, 1e-5), right, RTOL[dtype])
+    scale = (1 / np.sqrt(right[2] / x[:, 0].size + 1e-5)).astype(dtype)
+    factor = scale if weight is None else scale * weight
+    for need in (True, False):
+        more = (dy, x, right[1], scale, factor, need)
+        with plain_kernels():
+            expected = normalization.channel_gradients(*more)
+        close(compiled.run("channel_gradients", *more), expected, 20 * RTOL[dtype])
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+@pytest.mark.parametrize("length", [1, 5, 130])
+def test_softmax(scale: float, length: int) -> None:
+    x, dy = normal(900, length, scale=scale), normal(900, length)
+    y = compiled.run("softmax_rows", x)
+    with plain_kernels():
+        close(y, softmax.softmax_rows(x), 2e-6)
+        expected = softmax.softmax_rows_gradient(dy, y)
+    exact = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
+    close(y.astype(np.float64), exact / exact.sum(axis=1, keepdims=True), 1e-6)
+    close(compiled.run("softmax_rows_gradient", dy, y), expected, 1e-5)
+
+
+def test_softmax_of_what_is_not_finite() -> None:
+    x = np.zeros((4, 200), np.float32)
+    x[0, 3] = -np.inf
+    x[1, 5], x[2, 7] = np.nan, -np.float32(np.nan)
+    x[3] = np.linspace(-200, 0, 200)
+    y = compiled.run("softmax_rows", x)
+    assert y[0, 3] == 0
+    assert y[0, 0] == pytest.approx(1 / 199)
+    assert np.isnan(y[1:3]).all()
+    assert y[3, 0] == 0
+    assert y[3].sum() == pytest.approx(1)
+
+
+def test_entry_by_entry() -> None:
+    x = np.concatenate([normal(5000, scale=3), np.float32([np.nan, np.inf, -np.inf, 0, -0.0, 1e-30, 12, -12])])
+    dy = normal(x.size)
+    with plain_kernels(), np.errstate(invalid="ignore"):
+        right = pointwise.rectified(x)
+        close(compiled.run("rectified", x), right, 0)
+        close(compiled.run("rectified_gradient", dy, right), pointwise.rectified_gradient(dy, right), 0)
+        finite = x[np.isfinite(x)]
+        share = pointwise.normal_share(finite)
+        close(compiled.run("normal_share", finite), share, 1e-6)
+        more = (dy[: finite.size], finite, share[0])
+        close(compiled.run("normal_share_gradient", *more), pointwise.normal_share_gradient(*more), 2e-6)
+
+
+def test_gelu_is_right_where_it_counts() -> None:
+    import math
+
+    x = np.linspace(-10, 10, 20_001).astype(np.float32)
+    exact = np.array([v * 0.5 * math.erfc(-v / math.sqrt(2)) for v in x.astype(float)])
+    for share, y in (compiled.run("normal_share", x), pointwise.normal_share(x)):
+        np.testing.assert_allclose(y, exact, atol=1e-6)
+        assert ((share >= 0) & (share <= 1)).all()
+
+
+# Pooling and convolution ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+def test_maxima_of_pairs(dtype: str) -> None:
+    x = RNG.integers(0, 4, (30, 20, 34)).astype(dtype)  # many ties
+    x[0, :3, :5] = np.nan
+    x[1, 4, 4], x[2, 0, 1] = np.inf, -np.inf
+    x[3] = -np.inf
+    axes = [Axis(20, 2, 2, 0, 1, 10), Axis(34, 2, 2, 0, 1, 17)]
+    with plain_kernels():
+        right = pooling.pooled_maxima_and_places(x, axes)
+    found = compiled.run("pooled_maxima_and_places", x, axes)
+    np.testing.assert_array_equal(found[0], right[0])
+    np.testing.assert_array_equal(found[1], right[1])
+    dy = normal(*right[0].shape, dtype=dtype)
+    with plain_kernels():
+        expected = pooling.spread_maxima(dy, right[1], 680)
+    close(compiled.run("spread_maxima", dy, right[1], 680), expected, RTOL[dtype])
+    overlapping = [Axis(20, 3, 2, 1, 1, 10), Axis(34, 3, 2, 1, 1, 17)]
+    assert compiled.run("pooled_maxima_and_places", x, overlapping) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize(
+    ("kernel", "padding", "dilation", "more"),
+    [((3, 3), (1, 1), (1, 1), (0, 0)), ((2, 5), (0, 3), (2, 1), (0, 0)), ((3, 1), (2, 0), (1, 1), (1, 2)),
+     ((1, 1), (0, 0), (1, 1), (0, 0)), ((4, 3), (0, 0), (1, 3), (2, 0))],
+)  # fmt: skip
+def test_depthwise(dtype: str, kernel: Any, padding: Any, dilation: Any, more: Any) -> None:
+    size = (17, 15)
+    out = tuple(
+        n + 2 * p + extra - d * (k - 1) for n, p, d, k, extra in zip(size, padding, dilation, kernel, more, strict=True)
+    )
+    geometry = convolution.Geometry(size, out, kernel, (1, 1), padding, dilation)
+    x, weight, bias = normal(4, 5, *size, dtype=dtype), normal(5, 1, *kernel, dtype=dtype), normal(5, dtype=dtype)
+    dy = normal(4, 5, *out, dtype=dtype)
+    for name, arguments in (
+        ("correlate", (x, weight, geometry, 5, bias)),
+        ("correlate", (x, weight, geometry, 5, None)),
+        ("correlate_adjoint", (dy, weight, geometry, 5, None)),
+        ("correlate_adjoint", (dy, weight, geometry, 5, bias)),
+        ("kernel_gradient", (x, dy, geometry, 5)),
+    ):
+        with plain_kernels():
+            right = getattr(convolution, name)(*arguments)
+        found = compiled.run(name, *arguments)
+        if found is NotImplemented:
+            assert name == "correlate_adjoint"
+            assert min(compiled.reached_back(geometry)) < 0
+        else:
+            close(found, right, 5 * RTOL[dtype])
+
+
+def test_what_is_not_finite_goes_through_as_in_plain_kernels() -> None:
+    geometry = convolution.Geometry((9, 8), (9, 8), (3, 3), (1, 1), (1, 1), (1, 1))
+    x, weight, dy = normal(2, 3, 9, 8), normal(3, 1, 3, 3), normal(2, 3, 9, 8)
+    x[0, 1, 4, 4], dy[1, 2, 8, 7] = np.inf, np.nan
+    with plain_kernels():
+        right = convolution.correlate(x, weight, geometry, 3)
+    np.testing.assert_allclose(compiled.run("correlate", x, weight, geometry, 3), right, rtol=1e-4, atol=1e-5)
+    assert compiled.run("kernel_gradient", x, dy, geometry, 3) is NotImplemented
+    weight[0, 0, 1, 1] = np.inf
+    assert compiled.run("correlate_adjoint", dy, weight, geometry, 3) is NotImplemented
+
+
+def test_other_convolutions_are_left_to_the_plain_kernels() -> None:
+    geometry = convolution.Geometry((9, 8), (9, 8), (3, 3), (1, 1), (1, 1), (1, 1))
+    x, weight = normal(2, 4, 9, 8), normal(4, 2, 3, 3)
+    assert compiled.run("correlate", x, weight, geometry, 2) is NotImplemented
+    assert compiled.run("correlate", x, normal(4, 1, 3, 3, dtype="float64"), geometry, 4) is NotImplemented
+    strided = geometry._replace(stride=(2, 1), out=(5, 8))
+    assert compiled.run("correlate", x, normal(4, 1, 3, 3), strided, 4) is NotImplemented
+
+
+# The choice ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the twins that ran."""
+    names: list[str] = []
+    run = compiled.run
+    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), run(name, *rest))[1])
+    monkeypatch.setattr(select._Choice, "allowed", True)
+    return names
+
+
+def through(module: gz.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    tensor = gz.tensor(x, requires_grad=True)
+    y = module(tensor)
+    y.backward(np.random.default_rng(1).normal(size=y.shape).astype(y.dtype))
+    return y.numpy(), tensor.grad
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "twins"),
+    [
+        (gz.ReLU(), (200, 200), ["rectified", "rectified_gradient"]),
+        (gz.GELU(), (200, 200), ["normal_share", "normal_share_gradient"]),
+        (gz.Softmax(-1), (20, 10, 200), ["softmax_rows", "softmax_rows_gradient"]),
+        (gz.LayerNorm(200), (200, 200), ["normalized_rows", "row_gradients"]),
+        (gz.BatchNorm2d(4), (20, 4, 20, 20), ["normalized_channels", "channel_gradients"]),
+        (gz.MaxPool2d(2), (20, 4, 20, 20), ["pooled_maxima_and_places", "spread_maxima"][:1]),
+        (gz.GroupNorm(2, 4), (20, 4, 20, 20), ["normalized_rows", "row_gradients"]),
+    ],
+)
+def test_modules_take_them_for_large_arrays(module: Any, shape: Any, twins: list[str], called: list[str]) -> None:
+    x = normal(*shape)
+    found = through(module, x)
+    assert called == twins
+    with plain_kernels():
+        right = through(module, x)
+    assert called == twins
+    close(found, right, 1e-4)
+    called.clear()
+    through(module, x[:2])
+    assert x[:2].size < SMALLEST or called
+
+
+def test_what_they_are_not_for_goes_the_plain_way(called: list[str]) -> None:
+    through(gz.GELU(), normal(200, 200, dtype="float64"))
+    through(gz.Softmax(0), normal(200, 200))
+    transposed = normal(300, 200).T
+    y = gz.relu(gz.tensor(transposed))
+    np.testing.assert_array_equal(y.numpy(), np.maximum(transposed, 0))
+    assert called == []
+
+
+def test_second_derivatives_go_through_definitions(called: list[str]) -> None:
+    x = gz.tensor(normal(150, 150), requires_grad=True)
+    [g] = gz.grad([gz.gelu(x).sum()], [x], create_graph=True)
+    [gg] = gz.grad([(g * g).sum()], [x])
+    with plain_kernels():
+        [g] = gz.grad([gz.gelu(x).sum()], [x], create_graph=True)
+        [right] = gz.grad([(g * g).sum()], [x])
+    close(
+        gg.numpy() if isinstance(gg, gz.Tensor) else gg, right.numpy() if isinstance(right, gz.Tensor) else right, 1e-4
+    )
+
+
+def test_the_environment_switches_them_off_and_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys, time, numpy as np, graphzoo as gz\n"
+        "x = gz.tensor(np.ones((200, 200), np.float32), requires_grad=True)\n"
+        "gz.relu(x).sum().backward()\n"
+        "from graphzoo.kernels import select\n"
+        "stats = sys.modules['graphzoo.kernels.compiled']._rectify.stats if 'numba' in sys.modules else None\n"
+        "print(select.state(), '|', stats and (len(stats.cache_hits), len(stats.cache_misses)))\n"
+    )
+
+    def run(**environment: str) -> str:
+        import os
+
+        command = [sys.executable, "-c", program]
+        settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=settings).stdout.strip()
+
+    assert run(GRAPHZOO_FAST="0") == "NumPy's (switched off by GRAPHZOO_FAST=0, or Numba is missing) | None"
+    assert run() == "compiled by Numba where they are quicker | (0, 1)"
+    assert run() == "compiled by Numba where they are quicker | (1, 0)"
+
+
+def test_without_numba_the_plain_ones_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select._Choice, "allowed", True)
+    monkeypatch.setattr(select._Choice, "module", None)
+    monkeypatch.setattr(select.importlib.util, "find_spec", lambda name: None)
+    x = normal(200, 200)
+    np.testing.assert_array_equal(gz.relu(gz.tensor(x)).numpy(), np.maximum(x, 0))
+    assert "pip install 'graphzoo[fast]'" not in select.state()  # found missing: not looked for again
+    assert select._Choice.allowed is False
