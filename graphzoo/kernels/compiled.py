@@ -1,8 +1,8 @@
 """Twins of plain kernels, compiled by Numba: what NumPy streams through memory several times is done in one go here.
 
-`run` calls a twin by the plain kernel's name. Work is shared among threads by rows or channels, as many as BLAS has;
-sums are taken in another order than NumPy's, so that results agree to rounding and no further. Compiled code is kept on
-disk (Numba's cache): a second process doesn't compile again.
+`run` calls a twin by the plain kernel's name. Work is shared among threads by rows or channels, as many as BLAS has,
+but one beside BLAS; sums are taken in another order than NumPy's, so that results agree to rounding and no further.
+Compiled code is kept on disk (Numba's cache): a second process doesn't compile again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _lock = Lock()  # Numba's own threads serve one caller at a time
 THREADS = max(1, min(numba.get_num_threads(), int(os.environ.get("OMP_NUM_THREADS") or numba.get_num_threads())))
 
 
-def run(name: str, first: np.ndarray, *others: Any) -> Any:
-    """A twin's result."""
+def run(name: str, first: np.ndarray, *others: Any, beside_blas: bool = False) -> Any:
+    """A twin's result; NotImplemented where it does not know the case."""
     with _lock:
-        numba.set_num_threads(THREADS)
+        numba.set_num_threads(1 if beside_blas else THREADS)
         return TWINS[name](first, *others)
 
 
@@ -502,6 +502,25 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Any, groups: int) -
     return dw[:, None] if np.isfinite(dw).all() else NotImplemented  # zeros may have met something infinite
 
 
+@parallel
+def _sum_channels(dy, sums):
+    for c in prange(dy.shape[1]):
+        total = sums[c] * 0
+        for n in range(dy.shape[0]):
+            row = dy[n, c]
+            part = total * 0
+            for k in range(row.size):
+                part += row[k]
+            total += part
+        sums[c] = total
+
+
+def channel_sums(dy: np.ndarray) -> np.ndarray:
+    sums = np.zeros(dy.shape[1], dy.dtype)
+    _sum_channels(dy.reshape(len(dy), dy.shape[1], -1), sums)
+    return sums
+
+
 TWINS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -520,5 +539,6 @@ TWINS: dict[str, Callable[..., Any]] = {
         correlate,
         correlate_adjoint,
         kernel_gradient,
+        channel_sums,
     )
 }

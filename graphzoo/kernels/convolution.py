@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .select import accelerated
+from .select import accelerated, note_blas
 
 Sizes = tuple[int, ...]
 
@@ -141,6 +141,7 @@ def correlate(
     x: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
 ) -> np.ndarray:
     """y[n] = b + Σ_k w[k] x[stride·n + dilation·k − padding]."""
+    note_blas()
     dtype = np.result_type(x, weight)
     weight = _grouped(weight, groups, dtype)
     y = np.empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
@@ -161,6 +162,7 @@ def correlate_adjoint(
     dy: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
 ) -> np.ndarray:
     """dx[stride·n + dilation·k − padding] += w[k] dy[n] for all n and k; upon b."""
+    note_blas()
     dtype = np.result_type(dy, weight)
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
     dx = np.empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
@@ -191,6 +193,7 @@ def correlate_adjoint(
 @np.errstate(all="ignore")
 def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     """dw[k] = Σ_n dy[n] x[stride·n + dilation·k − padding]."""
+    note_blas()
     dtype = np.result_type(x, dy)
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
     total = np.zeros((groups, math.prod(geometry.kernel), channels, outputs), dtype)
@@ -211,6 +214,7 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
 
 
+@accelerated("float32", "float64")
 def channel_sums(dy: np.ndarray) -> np.ndarray:
     """The sum over images and positions."""
     flat = _in_groups(dy, 1)[:, 0]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -29,6 +31,7 @@ class _Choice:
 
     allowed = os.environ.get("GRAPHZOO_FAST", "1") != "0"
     module: ModuleType | None = None
+    blas = -math.inf  # when BLAS's threads were last known to work
 
 
 def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
@@ -41,7 +44,7 @@ def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
             if first.size < SMALLEST or not _Choice.allowed or first.__class__ is not np.ndarray:
                 return plain(first, *others)
             if first.dtype in dtypes and first.flags.c_contiguous and (twins := compiled()) is not None:
-                result = twins.run(plain.__name__, first, *others)
+                result = twins.run(plain.__name__, first, *others, beside_blas=beside_blas())
                 if result is not NotImplemented:  # a twin may know the common cases only
                     return result
             return plain(first, *others)
@@ -49,6 +52,17 @@ def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
         return run  # type: ignore[return-value]
 
     return mark
+
+
+def note_blas() -> None:
+    """Called where large matrix products begin. Threads of BLAS and of compiled kernels wait for work by spinning, and
+    take the processors from each other: while BLAS is at work, compiled kernels keep to one thread."""
+    _Choice.blas = time.monotonic()
+
+
+def beside_blas() -> bool:
+    """Whether BLAS's threads were at work within the last second."""
+    return time.monotonic() - _Choice.blas < 1.0
 
 
 def compiled() -> ModuleType | None:

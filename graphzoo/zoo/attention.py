@@ -15,6 +15,7 @@ import numpy as np
 from ..backward import unbroadcast
 from ..errors import ArgumentError, ShapeError, describe
 from ..kernels.attention import blocks, exponentials
+from ..kernels.select import note_blas
 from ..module import Formulas, Module, generator, record
 from ..state import Parameter
 from ..tape import Node, note_draw
@@ -92,6 +93,7 @@ class ScaledDotProductAttention(Module):
         return record(self, (q, k, v, mask))
 
     def forward(self, node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> Any:
+        note_blas()
         lead, (queries, keys) = _fitting(q, k, v, mask)
         dtype = np.result_type(q, k, v, np.float32)
         matrices = [_matrices(a, lead, dtype) for a in (q, k, v)]

@@ -132,6 +132,32 @@ def test_gelu_is_right_where_it_counts() -> None:
         assert ((share >= 0) & (share <= 1)).all()
 
 
+def test_sums_of_channels() -> None:
+    dy = normal(9, 4, 13, 15)
+    with plain_kernels():
+        close(compiled.run("channel_sums", dy), convolution.channel_sums(dy), 1e-5)
+
+
+def test_beside_blas_they_keep_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(compiled.numba, "set_num_threads", asked.append)
+    monkeypatch.setattr(compiled, "THREADS", 2)
+    monkeypatch.setattr(select._Choice, "blas", -np.inf)
+    monkeypatch.setattr(select._Choice, "allowed", True)
+    pointwise.rectified(normal(SMALLEST))
+    gz.Linear(200, 3, rng=0)(normal(100, 200))
+    pointwise.rectified(normal(SMALLEST))
+    assert asked == [2, 1]
+    for products in (
+        lambda: gz.Conv2d(2, 3, 3, rng=0)(normal(4, 2, 9, 9)),
+        lambda: gz.matmul(normal(200, 100), normal(100, 2)),
+        lambda: gz.ScaledDotProductAttention()(*[normal(1, 2, 5, 4)] * 3),
+    ):
+        select._Choice.blas = -np.inf
+        products()
+        assert select.beside_blas()
+
+
 # Pooling and convolution ---------------------------------------------------------------------------------------------
 
 
@@ -215,7 +241,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the twins that ran."""
     names: list[str] = []
     run = compiled.run
-    monkeypatch.setattr(compiled, "run", lambda name, *rest: (names.append(name), run(name, *rest))[1])
+    monkeypatch.setattr(compiled, "run", lambda name, *rest, **more: (names.append(name), run(name, *rest, **more))[1])
     monkeypatch.setattr(select._Choice, "allowed", True)
     return names
 
