@@ -17,7 +17,7 @@ from .errors import (
     StateError,
     UnsupportedError,
 )
-from .graph import Graph, RenderError, graph, record
+from .graph import graph
 from .module import OUTPUT, Formulas, Module
 from .observer import Tape, pause_gc
 from .state import Parameter
@@ -46,6 +46,7 @@ from .zoo.window import *
 
 if _typing.TYPE_CHECKING:
     from . import bptt, data, init, optim
+    from .graph import Graph, RenderError, record
     from .interop.npz import load, save
 
 __version__ = "0.1.0"
@@ -56,7 +57,10 @@ _ROOMS = {
     "data": ".data",
     "init": ".init",
     "optim": ".optim",
+    "Graph": ".graph.frozen",
+    "RenderError": ".graph.render",
     "load": ".interop.npz",
+    "record": ".graph.recording",
     "save": ".interop.npz",
 }
 

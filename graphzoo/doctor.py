@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.select import state
+
 # The OpenBLAS cores whose kernels use AVX-512, as it names them.
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
 # What NumPy calls a processor with everything that those kernels need (F, CD, BW, DQ and VL).
@@ -36,10 +38,12 @@ VARIABLES = (
     *THREAD_VARIABLES.values(),
     "OMP_NUM_THREADS",
     "NPY_DISABLE_CPU_FEATURES",
+    "GRAPHZOO_FAST",
 )
 
 # The extras a user may want: their packages, and what they are for.
 EXTRAS = {
+    "fast": (("numba",), "compiled kernels, several times as fast for normalisation, softmax and activations"),
     "plot": (("matplotlib",), "the plots that `graphzoo demo` leaves"),
     "draw": (("pygraphviz", "latex2mathml"), "Graphviz as a Python package, and formulas on the pages of graphs"),
     "bench": (("torch", "autograd", "mygrad", "threadpoolctl"), "`python -m benchmarks`"),
@@ -59,6 +63,7 @@ class Readings:
     blas_version: str
     blas_core: str | None
     blas_threads: int | None
+    kernels: str
     dot: str | None
     environment: Mapping[str, str]
 
@@ -80,6 +85,7 @@ def render(readings: Readings) -> str:
     lines += [
         ("processor", _processor(readings)),
         ("BLAS", _blas(readings)),
+        ("kernels", readings.kernels),
         ("dot", readings.dot or "missing"),
     ]
     for extra, (packages, _) in EXTRAS.items():
@@ -181,6 +187,7 @@ def probe() -> Readings:
         blas_version=built_with.get("version", ""),
         blas_core=core,
         blas_threads=threads,
+        kernels=state(),
         dot=_dot_version(),
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
     )

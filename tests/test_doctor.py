@@ -17,6 +17,7 @@ ALL_PACKAGES = {
     "networkx": "3.6.1",
     "graphviz": "0.21",
     "matplotlib": "3.11.2",
+    "numba": "0.68.1",
     "pygraphviz": "1.14",
     "latex2mathml": "3.78",
     "torch": "2.13.0",
@@ -35,6 +36,7 @@ WELL = doctor.Readings(
     blas_version="0.3.31",
     blas_core="SkylakeX",
     blas_threads=8,
+    kernels="compiled by Numba where they are quicker",
     dot="dot - graphviz version 2.43.0 (0)",
     environment={},
 )
@@ -46,6 +48,7 @@ CONTAINER = dataclasses.replace(
     cores=2,
     blas_core="Zen",
     blas_threads=64,
+    kernels="compiled by Numba where they are quicker",
     dot=None,
     environment={"NPY_DISABLE_CPU_FEATURES": "AVX512_SPR"},
 )
@@ -59,6 +62,7 @@ LAPTOP = dataclasses.replace(
     blas_version="",
     blas_core=None,
     blas_threads=None,
+    kernels="compiled by Numba where they are quicker",
 )
 
 WELL_TEXT = """\
@@ -71,7 +75,9 @@ networkx     3.6.1
 graphviz     0.21
 processor    Xeon Gold 6230, 8 cores usable, AVX-512
 BLAS         scipy-openblas 0.3.31, SkylakeX kernels, 8 threads
+kernels      compiled by Numba where they are quicker
 dot          dot - graphviz version 2.43.0 (0)
+extra fast   numba 0.68.1
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz 1.14, latex2mathml 3.78
 extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0, threadpoolctl 3.8.0
@@ -89,7 +95,9 @@ networkx     3.6.1
 graphviz     0.21
 processor    EPYC 9654, 2 cores usable, AVX-512
 BLAS         scipy-openblas 0.3.31, Zen kernels, 64 threads
+kernels      compiled by Numba where they are quicker
 dot          missing
+extra fast   numba 0.68.1
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz missing, latex2mathml missing
 extra bench  torch missing, autograd 1.9.1, mygrad missing, threadpoolctl 3.8.0

@@ -246,15 +246,22 @@ def weight_contributions(
     """
     named = parameters_of(run, parameters)
     if values:
-        arrays = {name: np.zeros((len(run), *p.shape), p.dtype) for name, p in named.items()}
+        arrays = {name: np.empty((len(run), *p.shape), p.dtype) for name, p in named.items()}
+        unused = {name: set(range(len(run))) for name in named}
 
         def collect(t: int, name: str, gradient: np.ndarray) -> None:
-            arrays[name][t] += gradient
+            if t in unused[name]:  # to add to zeros would go through that memory once more
+                unused[name].remove(t)
+                arrays[name][t] = gradient
+            else:
+                arrays[name][t] += gradient
 
         each_use(run, loss, named, collect)
+        for name, steps in unused.items():
+            arrays[name][list(steps)] = 0
         total = {name: array.sum(axis=0) for name, array in arrays.items()}
         sizes = {name: lengths_of(array) for name, array in arrays.items()}
-        along = {name: np.array([np.vdot(g, total[name]) for g in array]) for name, array in arrays.items()}
+        along = {name: array.reshape(len(array), -1) @ total[name].reshape(-1) for name, array in arrays.items()}
     else:
         arrays = None
         result = swept(loss, [p.source for p in named.values()])
@@ -342,7 +349,8 @@ def each_use(
 
 def lengths_of(array: np.ndarray) -> np.ndarray:
     """The norm of each of the arrays along the first axis."""
-    return np.asarray(np.linalg.norm(array.reshape(len(array), -1), axis=1))
+    rows = array.reshape(len(array), -1)
+    return np.asarray(np.sqrt(np.vecdot(rows, rows)))
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..tape import Scope
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import GraphNode
 
 Step = int

@@ -15,7 +15,7 @@ from .statistics import Statistics
 from .svg import Drawing
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import Edge, GraphNode
 
 LISTED = 20

@@ -31,7 +31,7 @@ from .words import (
 )
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import Edge, GraphNode
 
 DIRECTIONS = ("TB", "BT", "LR", "RL")

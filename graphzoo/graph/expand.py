@@ -18,7 +18,7 @@ from .build import MODULES, Builder, Built
 from .gradients import GraphGradients
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import Edge, GraphNode
 
 

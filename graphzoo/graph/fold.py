@@ -16,7 +16,7 @@ from .plain_math import readable
 from .statistics import Statistics
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
 
 
 # By depth -------------------------------------------------------------------------------------------------------------

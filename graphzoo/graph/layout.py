@@ -25,7 +25,7 @@ from .boxes import Column, Path, bands_of, column_of, columns_of, paths
 from .words import shorten
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import Edge, GraphNode
 
 Point = tuple[float, float]

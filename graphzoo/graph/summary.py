@@ -11,7 +11,7 @@ from .boxes import Closing, Opening, walk
 from .words import printable, title
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import GraphNode
 
 NARROWEST = 60

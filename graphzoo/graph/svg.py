@@ -11,7 +11,7 @@ from .layout import MARGIN, Band, Layout, Placed, Route, Slot, lay_out
 from .words import COLOURS, PLAIN, edge_labels, edge_tooltip, printable, shared, shorten, step_of, title, tooltip
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
 
 LEGEND = 460.0  # pixels that the scale of gradient norms takes
 NARROW = 400.0  # a picture is made so wide for its list of shared parameters

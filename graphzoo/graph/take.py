@@ -1,4 +1,4 @@
-"""`gz.graph`: the frozen graph of what tensors were computed from."""
+"""What `gz.graph` does: the frozen graph of what tensors were computed from."""
 
 from __future__ import annotations
 
@@ -12,40 +12,11 @@ from ..errors import ArgumentError, GradientError, describe
 from ..tape import Node
 from ..tensor import Tensor
 from .build import Builder
-from .graph import Graph
+from .frozen import Graph
 
 
-def graph(outputs: Any, gradients: bool = False) -> Graph:
-    """The frozen graph of everything that the given tensors were computed from.
-
-    It can be taken before and after the backward pass; the structure is the same.
-
-    Args:
-        outputs: a tensor, or tensors in tuples, lists and dictionaries at any depth, as models return them;
-            None is left out.
-        gradients: also run a backward pass from the outputs (each a single number; from their sum) and keep what it
-            carried, as `Graph.gradients`. It changes no `.grad` and releases nothing, so that `backward()` can follow;
-            after a `backward()` that released the graph it cannot be run.
-
-    Raises:
-        ArgumentError: something else than a tensor, or no tensor at all; gradients of more than single numbers.
-        GradientError: a tensor without a graph: detached, a constant, a leaf, or computed inside `gz.no_grad()`.
-        ReleasedError: gradients of a graph that an earlier backward pass released.
-
-    >>> import graphzoo as gz
-    >>> w = gz.Parameter([1.0, 2.0], name="w")
-    >>> loss = (w * gz.tensor([3.0, 4.0], name="x")) + 1
-    >>> for node in gz.graph(loss).nodes:
-    ...     print(node.id, node.role, node.label, node.outputs[0])
-    0 parameter w float32 (2,)
-    1 constant x float32 (2,)
-    2 operation Multiply float32 (2,)
-    3 operation Add(b=1) float32 (2,)
-
-    >>> taken = gz.graph(loss.sum(), gradients=True)
-    >>> taken.gradients.nodes[taken.find(name="w")[0].id].norm
-    5.0
-    """
+def taken(outputs: Any, gradients: bool) -> Graph:
+    """What `gz.graph` does."""
     values = list(_leaves_of_tree(outputs))
     roots = [_root(where, value) for where, value in values]
     if not roots:

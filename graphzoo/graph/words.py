@@ -13,7 +13,7 @@ from .plain_math import readable
 from .statistics import Statistics
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from .frozen import Graph
     from .parts import Edge, GraphNode
 
 LONGEST_NAME = 60

@@ -18,7 +18,7 @@ from ..mathml import equations, mathml
 from ..svg import Drawing
 
 if TYPE_CHECKING:
-    from ..graph import Graph
+    from ..frozen import Graph
     from ..parts import GraphNode
     from ..statistics import Statistics
 

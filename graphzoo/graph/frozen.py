@@ -7,7 +7,6 @@ parameter) are small numbers counted from 0 within the graph: two runs of a prog
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, describe
-from . import dot, render, summary, svg
-from .diff import GraphDiff, difference
-from .expand import expanded
-from .fold import backwards, by_depth, by_time, part
-from .heat import Heat
+from . import render
 from .parts import Edge, GraphNode
 
 if TYPE_CHECKING:
@@ -28,7 +23,9 @@ if TYPE_CHECKING:
     import graphviz
     import networkx
 
+    from .diff import GraphDiff
     from .gradients import GraphGradients
+    from .heat import Heat
 
 NOTEBOOK_NODES = 500
 """The largest graph that a notebook shows as a page, and without time as a picture, by itself."""
@@ -149,6 +146,8 @@ class Graph:
             raise ArgumentError("fold() was not told what to fold", expected="depth=0, 1, …, or time=True, or both")
         if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
             raise ArgumentError("an impossible depth", got=f"depth={depth!r}", expected="an integer of at least 0")
+        from .fold import by_depth, by_time
+
         graph = self if depth is None else by_depth(self, depth)
         return by_time(graph) if time else graph
 
@@ -172,6 +171,8 @@ class Graph:
         >>> [node.op for node in graph.expand("Linear").nodes if node.role == "operation"]
         ['Transpose', 'MatMul', 'Add']
         """
+        from .expand import expanded
+
         return expanded(self, self._chosen(what))
 
     def subgraph(self, *what: Choice, scope: str | None = None, t: int | range | None = None) -> Graph:
@@ -207,6 +208,8 @@ class Graph:
                 got=", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None),
                 expected="operations, boxes and time steps of this graph",
             )
+        from .fold import part
+
         return part(self, chosen)
 
     def backward_view(self) -> Graph:
@@ -219,6 +222,8 @@ class Graph:
         >>> [(graph[edge.source].label, graph[edge.target].label, edge.rule) for edge in graph.edges]
         [('Tanh', 'x', '∂L/∂x = ∂L/∂y ⊙ (1 - y²)')]
         """
+        from .fold import backwards
+
         return backwards(self)
 
     def diff(self, other: Graph) -> GraphDiff:
@@ -230,6 +235,8 @@ class Graph:
         """
         if not isinstance(other, Graph):
             raise ArgumentError("diff() compares graphs", got=describe(other), expected="another gz.Graph")
+        from .diff import difference
+
         return difference(self, other)
 
     def _chosen(self, what: tuple[Choice, ...]) -> set[int]:
@@ -250,6 +257,8 @@ class Graph:
             else:
                 found = set()
             if not found:
+                import difflib
+
                 near = difflib.get_close_matches(str(each), {node.op for node in operations}, n=1)
                 raise ArgumentError(
                     "there is no such operation in the graph",
@@ -299,11 +308,15 @@ class Graph:
         Raises:
             ArgumentError: another direction.
         """
+        from . import dot
+
         return "\n".join(["digraph {", *dot.lines(self, rankdir), "}", ""])
 
     def to_graphviz(self, rankdir: str | None = None) -> graphviz.Digraph:
         """The graph as a `graphviz.Digraph`, with the same text as `to_dot`."""
         import graphviz
+
+        from . import dot
 
         return graphviz.Digraph(body=[line + "\n" for line in dot.lines(self, rankdir)])
 
@@ -346,8 +359,11 @@ class Graph:
         view = self._view(view)
         if view == "graph":
             return render.render(self.to_dot(rankdir), "svg", timeout).decode()
+        from .fold import by_time
+        from .svg import columns
+
         fold, heat = self._fold(fold), self._heat(colour)
-        return svg.columns(by_time(self) if view == "rolled" else self, fold, heat)
+        return columns(by_time(self) if view == "rolled" else self, fold, heat)
 
     def _fold(self, fold: int | None) -> int | None:
         if fold is not None and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 3):
@@ -400,6 +416,8 @@ class Graph:
                 expected="a graph taken with gradients",
                 todo="gz.graph(loss, gradients=True)",
             )
+        from .heat import Heat
+
         return Heat.of(self.gradients)
 
     def _view(self, view: str | None) -> str:
@@ -469,6 +487,8 @@ class Graph:
         Args:
             width: columns of text that the table may take, at least 60.
         """
+        from . import summary
+
         if not isinstance(width, int) or width < summary.NARROWEST:
             raise ArgumentError(
                 "a summary needs some width", got=describe(width), expected=f"an integer of {summary.NARROWEST} or more"
