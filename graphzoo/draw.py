@@ -55,8 +55,7 @@ def draw(
         taken = taken.expand(*expand)
     if depth is not None:
         taken = taken.fold(depth)
-    colour = "gradient" if gradients and out.suffix.lower() == ".svg" and view != "graph" else "family"
-    view = view or "columns" if colour == "gradient" else view
+    colour = "gradient" if gradients and out.suffix.lower() != ".html" else "family"
     taken.save(out, view, fold=fold, colour=colour)
     return f"{out}: {repr(taken)[8:-1]}"
 

@@ -54,6 +54,12 @@ class Tape:
         if around is not None:
             around.append(node, output)
 
+    def before_backward(self, start: Any, gradient: Any) -> None:
+        """Told of a backward pass that is about to begin; hand that on."""
+        around = next((tape for tape in reversed(self._around) if tape is not self), None)
+        if around is not None:
+            around.before_backward(start, gradient)
+
     def __len__(self) -> int:
         """How many nodes were recorded, dead ones included."""
         return len(self._references)

@@ -355,6 +355,8 @@ class Tensor:
             ReleasedError: a second pass through a graph that was not retained.
             OverwrittenError: an array that is needed was written to since the forward pass.
         """
+        if local.context.observer is not None:
+            local.context.observer.before_backward(self, gradient)
         deposit(drain(self._sweep("backward()", gradient, retain_graph, stack_bytes=stack_bytes)))
 
     def _sweep(self, what: str, gradient: Any, retain: bool, **options: Any) -> Generator[Step, None, Any]:

@@ -30,7 +30,7 @@ FLOORS = [
 # computes an LSTM's steps at once.
 NO_FAMILIES = {"operators", "strand"}
 ENGINE = ["errors.py", "tape.py", "tensor.py", "module.py", "backward.py"]
-ENGINE_LINES = 1240  # of code: docstrings, comments and blank lines make it shorter to read, not longer
+ENGINE_LINES = 1245  # of code: docstrings, comments and blank lines make it shorter to read, not longer
 LOADED_ON_USE = {"networkx", "graphviz", "pygraphviz", "matplotlib", "torch", "tqdm", "joblib"}
 
 

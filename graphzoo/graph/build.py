@@ -16,8 +16,8 @@ from ..module import Module
 from ..tape import Leaf, Node, node_of, owner_of, saved_arrays
 from ..tape import Output as TapeOutput
 from .gradients import GraphGradients, watch
+from .notes import NOTED, Noted
 from .parts import ArraySpec, Edge, GraphNode
-from .recording import NOTED, Noted
 
 MANY_USES = 8
 """An input or constant that more nodes use is drawn as a stub at each of them: a hub that everything hangs on would tie

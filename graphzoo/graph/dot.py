@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import ArgumentError, describe
 from ..tape import Scope
 from .boxes import Closing, Column, Columns, Opening, Path, bands_of, column_of, columns_of, paths, walk
+from .heat import Heat, together
 from .words import (
     CARRIED,
     COLOURS,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 DIRECTIONS = ("TB", "BT", "LR", "RL")
 
 
-def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
-    """The lines between the braces of `digraph { ... }`."""
+def lines(graph: Graph, rankdir: str | None, heat: Heat | None = None) -> Iterator[str]:
+    """The lines between the braces of `digraph { ... }`; with `heat` in the colours of gradient norms."""
     placed = paths(graph)
     columns = columns_of(graph, placed)
     if rankdir is None:
@@ -55,20 +56,23 @@ def lines(graph: Graph, rankdir: str | None) -> Iterator[str]:
     yield from _boxes(graph, placed, stubs)
     labels = edge_labels(graph)
     states = _states_carried_over(graph, placed, columns)
-    for edge in graph.edges:
+    for index, edge in enumerate(graph.edges):
+        warm = {} if heat is None else _warmth_of_edge(graph, index, heat)
         if edge.source not in stubs or stubs[edge.source][0] == edge.source:
             before, after = column_of(placed[edge.source]), column_of(placed[edge.target])
             label = labels[edge.target, edge.slot]
             if edge.lag:
                 label = ", ".join(filter(None, (label, step_of(edge))))
-                yield _edge(edge, label=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
+                yield _edge(edge, warm, label=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
             elif before is not None and after is not None and before != after:
-                yield from _edge_between_columns(edge, label, before, after, columns)
+                yield from _edge_between_columns(edge, warm, label, before, after, columns)
             elif edge.source in states and after is not None:
-                yield _edge(edge, xlabel=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
+                yield _edge(edge, warm, xlabel=text(label), constraint="false", color=CARRIED, fontcolor=CARRIED)
             else:
                 spaced = bool(columns) and graph.nodes[edge.source].role == "operation"
-                yield _edge(edge, label=text(label), minlen="2" if spaced else "")
+                yield _edge(edge, warm, label=text(label), minlen="2" if spaced else "")
+    if heat is not None:
+        yield from _warmth_of_nodes(graph, stubs, heat)
 
 
 def _defaults(rankdir: str, timed: bool, legend: list[str]) -> Iterator[str]:
@@ -177,7 +181,31 @@ def _stub(nodes: list[GraphNode]) -> str:
     )
 
 
-def _edge(edge: Edge, **layout: str) -> str:
+def _warmth_of_edge(graph: Graph, index: int, heat: Heat) -> dict[str, str]:
+    """An edge's colour by the norm of the gradient along it."""
+    found = graph.gradients and graph.gradients.edges.get(index)
+    if not found:
+        return {}
+    return {"color": heat.colour(found.norm), "penwidth": "2"}
+
+
+def _warmth_of_nodes(graph: Graph, stubs: dict[int, list[int]], heat: Heat) -> Iterator[str]:
+    """The nodes' colours, given to them once more: a later attribute takes the place of an earlier one."""
+    known = graph.gradients.nodes if graph.gradients else {}
+    for node in graph.nodes:
+        if node.id in stubs and stubs[node.id][0] != node.id:
+            continue
+        norms = [known[id].norm for id in stubs.get(node.id, [node.id]) if id in known]
+        if norms:
+            norm = together(norms)
+            ink = "#ffffff" if heat.is_dark(norm) else "#222222"
+            said = text(f"{tooltip(node)}\n{heat.what} {norm:.4g}")
+            yield f"  n{node.id}{_attributes(fillcolor=heat.colour(norm), fontcolor=ink, tooltip=said)}"
+        elif node.role == "operation":
+            yield f"  n{node.id}{_attributes(fillcolor=FAINT)}"
+
+
+def _edge(edge: Edge, warm: dict[str, str], **layout: str) -> str:
     """An edge with attributes for the layout; empty ones are left out.
 
     Where there are columns, edges from operations are two levels long (`minlen`), so that stubs lie on levels of their
@@ -189,16 +217,19 @@ def _edge(edge: Edge, **layout: str) -> str:
         attributes |= {"color": CUT, "fontcolor": CUT, "style": "dashed", "label": "✂"}
     elif not edge.gradient:
         attributes |= {"color": FAINT, "style": "dashed"}
+    attributes |= warm
     return f"  n{edge.source} -> n{edge.target}{_attributes(**attributes)}"
 
 
-def _edge_between_columns(edge: Edge, label: str, before: Column, after: Column, columns: Columns) -> Iterator[str]:
+def _edge_between_columns(
+    edge: Edge, warm: dict[str, str], label: str, before: Column, after: Column, columns: Columns
+) -> Iterator[str]:
     """An edge from one time step to another, or from a band to the one above it: it must not shift columns.
 
     Its label takes no room (`xlabel`); labels on level edges between columns make Graphviz 2 fail.
     """
     colour = {"color": CARRIED, "fontcolor": CARRIED} if before[1] != after[1] else {}
-    yield _edge(edge, xlabel=text(label), constraint="false", **colour)
+    yield _edge(edge, warm, xlabel=text(label), constraint="false", **colour)
     if before[1] == after[1]:
         box, step = after  # all of this column stands above the source
         yield f"  n{edge.source} -> n{columns[box][step]}{_attributes(style='invis', weight='10')}"

@@ -294,7 +294,7 @@ class Graph:
             )
         return net
 
-    def to_dot(self, rankdir: str | None = None) -> str:
+    def to_dot(self, rankdir: str | None = None, *, colour: str = "family") -> str:
         """The graph in Graphviz's DOT language: the same text for the same structure, on every machine.
 
         Scopes are dashed boxes, colours tell the families of the zoo, parameters are small stubs at each use (those of
@@ -304,13 +304,14 @@ class Graph:
         Args:
             rankdir: the direction of the computation: "TB" (down), "BT" (up), "LR" or "RL". By default down, and up
                 where there are time steps, which then run from left to right.
+            colour: as in `to_svg`.
 
         Raises:
-            ArgumentError: another direction.
+            ArgumentError: another direction, or unknown colours.
         """
         from . import dot
 
-        return "\n".join(["digraph {", *dot.lines(self, rankdir), "}", ""])
+        return "\n".join(["digraph {", *dot.lines(self, rankdir, self._heat(colour)), "}", ""])
 
     def to_graphviz(self, rankdir: str | None = None) -> graphviz.Digraph:
         """The graph as a `graphviz.Digraph`, with the same text as `to_dot`."""
@@ -338,7 +339,7 @@ class Graph:
                 out by Graphviz. By default columns where there are time steps, else the graph.
             fold: for columns: of more time steps than this, those between the first and the last few are folded into
                 one column; at least 3. By default none.
-            colour: for columns: "family", or "gradient": the norms of the gradients on a logarithmic scale, from dark
+            colour: "family", or "gradient": the norms of the gradients on a logarithmic scale, from dark
                 blue to yellow; white for 0, red for NaN and infinity, grey where no gradient flowed.
             rankdir: for the graph: direction of the computation, as in `to_dot`.
             timeout: for the graph: seconds that Graphviz may take.
@@ -358,7 +359,7 @@ class Graph:
         """
         view = self._view(view)
         if view == "graph":
-            return render.render(self.to_dot(rankdir), "svg", timeout).decode()
+            return render.render(self.to_dot(rankdir, colour=colour), "svg", timeout).decode()
         from .fold import by_time
         from .svg import columns
 
@@ -442,7 +443,8 @@ class Graph:
 
         Args:
             path: where to; the folder must exist.
-            view, fold, colour: of an .svg, as in `to_svg` (`fold` of a page, too); the other pictures are Graphviz's.
+            view, fold: of an .svg, as in `to_svg` (`fold` of a page, too); the other pictures are Graphviz's.
+            colour: of all but a page, as in `to_svg`.
             rankdir: direction of the computation, as in `to_dot`.
             timeout: seconds that Graphviz may take; not needed for text, nor for columns.
 
@@ -469,13 +471,13 @@ class Graph:
         elif ending == "svg":
             content = self.to_svg(view, fold=fold, colour=colour, rankdir=rankdir, timeout=timeout).encode()
         elif ending in render.TEXT:
-            content = self.to_dot(rankdir).encode()
+            content = self.to_dot(rankdir, colour=colour).encode()
         elif self._view(view) != "graph" and view is not None:
             raise ArgumentError(
                 "this view is drawn as SVG", got=f"view={view!r} for {path.name}", expected="a path that ends in .svg"
             )
         else:
-            content = render.render(self.to_dot(rankdir), ending, timeout)
+            content = render.render(self.to_dot(rankdir, colour=colour), ending, timeout)
         path.write_bytes(content)
         return path
 

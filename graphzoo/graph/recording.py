@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
+from ..backward import seed_for
 from ..errors import user_line
 from ..tape import Node, local
+from ..tensor import Tensor
+from .build import Builder
+from .notes import CARRIED, NOTED, Noted
 from .statistics import Statistics
 
 __all__ = ["record"]
-
-
-class Noted(NamedTuple):
-    """What is known of one recorded node: statistics of each output, and the user's line that called it."""
-
-    values: tuple[Statistics, ...]
-    line: str | None
-
-
-NOTED: weakref.WeakKeyDictionary[Node, Noted] = weakref.WeakKeyDictionary()
-"""By node, for as long as it lives."""
 
 
 class record:
@@ -30,11 +22,12 @@ class record:
     were recorded outside have none; that is not the same as zeros. Looking costs time, some ten microseconds an
     operation and more for large arrays; without such a block there is no cost.
 
-    What a backward pass carries is noted by ``gz.graph(loss, gradients=True)``.
-
     Args:
         values: whether to note statistics of the values, and small arrays whole.
         lines: whether to note the file and line.
+        gradients: whether to note what each `backward()` in the block carries, as ``gz.graph(loss, gradients=True)``
+            does: a graph of the tensor that it started from then has `Graph.gradients`, also after the pass has
+            released what it needed. Takes three passes' time instead of one.
 
     >>> import graphzoo as gz
     >>> x = gz.tensor([3.0, -4.0], requires_grad=True)
@@ -45,9 +38,10 @@ class record:
     (3.0, 1, (3.0, 0.0))
     """
 
-    def __init__(self, values: bool = True, lines: bool = True) -> None:
+    def __init__(self, values: bool = True, lines: bool = True, gradients: bool = False) -> None:
         self.values = values
         self.lines = lines
+        self.gradients = gradients
         self._around: list[Any] = []
 
     def __enter__(self) -> record:
@@ -63,6 +57,19 @@ class record:
         arrays = output if isinstance(output, tuple) else (output,)
         values = tuple(Statistics.of(array) for array in arrays) if self.values else ()
         NOTED[node] = Noted(values, user_line() if self.lines else None)
-        around = next((other for other in reversed(self._around) if other is not self), None)
-        if around is not None:
+        if (around := self._outer()) is not None:
             around.append(node, output)
+
+    def before_backward(self, start: Tensor, gradient: Any) -> None:
+        """Note what a backward pass will carry."""
+        node = start.node
+        if self.gradients and node is not None and not node.released:
+            builder = Builder([node])
+            builder.build()
+            gradient = gradient.data if isinstance(gradient, Tensor) else gradient
+            CARRIED[node] = builder.watch([(start.source, seed_for(start.shape, start.dtype, gradient))])
+        if (around := self._outer()) is not None:
+            around.before_backward(start, gradient)
+
+    def _outer(self) -> Any:
+        return next((other for other in reversed(self._around) if other is not self), None)

@@ -13,6 +13,7 @@ from ..tape import Node
 from ..tensor import Tensor
 from .build import Builder
 from .frozen import Graph
+from .notes import CARRIED
 
 
 def taken(outputs: Any, gradients: bool) -> Graph:
@@ -26,7 +27,8 @@ def taken(outputs: Any, gradients: bool) -> Graph:
     builder = Builder(roots)
     frozen = Graph(*builder.build())
     if not gradients:
-        return frozen
+        noted = CARRIED.get(roots[0]) if len(roots) == 1 else None
+        return frozen if noted is None else replace(frozen, gradients=noted)
     for where, value in values:
         if value.size != 1:
             raise ArgumentError(

@@ -118,6 +118,18 @@ def _gelu_gradient(x, share, dy, dx):
         dx[i] = dy[i] * (share[i] + v * exp_below(-v * v * HALF) * DENSITY)
 
 
+@parallel
+def _tanh_gradient(y, dy, dx):
+    for i in prange(y.size):
+        dx[i] = dy[i] - dy[i] * (y[i] * y[i])
+
+
+def tanh_gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    dx = empty(y.shape, dy.dtype)
+    _tanh_gradient(flat(y), dy.reshape(-1), dx.reshape(-1))
+    return dx
+
+
 def rectified(x: np.ndarray) -> np.ndarray:
     y = empty(x.shape, x.dtype)
     _rectify(x.reshape(-1), x.dtype.type(0), y.reshape(-1))
@@ -526,6 +538,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     for function in (
         rectified,
         rectified_gradient,
+        tanh_gradient,
         normal_share,
         normal_share_gradient,
         softmax_rows,

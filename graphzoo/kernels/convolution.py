@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .pool import empty
 from .select import accelerated, note_blas
 
 Sizes = tuple[int, ...]
@@ -144,7 +145,7 @@ def correlate(
     note_blas()
     dtype = np.result_type(x, weight)
     weight = _grouped(weight, groups, dtype)
-    y = np.empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
+    y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
     if _is_pointwise(geometry):
         np.matmul(weight[..., 0], _in_groups(x, groups), out=_in_groups(y, groups))
         if bias is not None:
@@ -165,7 +166,7 @@ def correlate_adjoint(
     note_blas()
     dtype = np.result_type(dy, weight)
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
-    dx = np.empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
+    dx = empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
     if _is_pointwise(geometry):
         np.matmul(weight[..., 0], _in_groups(dy, groups), out=_in_groups(dx, groups))
         if bias is not None:
@@ -263,7 +264,7 @@ def _columns(
     width = min(WIDEST, max(NARROWEST, COLUMNS // depth))
     width = -(-length // -(-length // width))  # in parts of the same width
     some = max(1, min(groups, COLUMNS // (depth * width)))
-    columns = np.empty((some, len(taps), channels, width), source.dtype)
+    columns = empty((some, len(taps), channels, width), source.dtype)
     for group, first in product(range(0, groups, some), range(0, length, width)):
         n, positions = min(some, groups - group), min(width, length - first)
         for k, (plane, shift) in enumerate(taps):
@@ -286,7 +287,7 @@ def _multiply(
         return
     groups, rows, _ = matrix.shape
     images, size = len(target), target.shape[2:]
-    flat = np.empty((groups, rows, images * grid.total), target.dtype)
+    flat = empty((groups, rows, images * grid.total), target.dtype)
     for some, positions, columns in _columns(source, taps, grid.margin, grid.length(images, size)):
         np.matmul(matrix[some], columns, out=flat[some, :, positions])
     step = flat.itemsize

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .pool import empty
 from .select import accelerated
 
 BLOCK = 1 << 16
@@ -157,7 +158,7 @@ def _inside(axes: Axes) -> list[slice]:
 
 def pooled_sums(x: np.ndarray, axes: Axes) -> np.ndarray:
     """The sum of each window."""
-    y = np.empty((len(x), *(axis.out for axis in axes)), x.dtype)
+    y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
     for part in _blocks(x):
         block = _padded(x[part], axes, 0)
         for number in range(len(axes), 0, -1):
@@ -168,7 +169,7 @@ def pooled_sums(x: np.ndarray, axes: Axes) -> np.ndarray:
 
 def spread_sums(dy: np.ndarray, axes: Axes) -> np.ndarray:
     """The adjoint of `pooled_sums`: each window's value added to all of its entries."""
-    dx = np.empty((len(dy), *(axis.size for axis in axes)), dy.dtype)
+    dx = empty((len(dy), *(axis.size for axis in axes)), dy.dtype)
     inside = (slice(None), *_inside(axes))
     for part in _blocks(dx):
         block = dy[part]
@@ -188,7 +189,7 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 
 def pooled_maxima(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """The largest entry of each window; NaN where there is one."""
-    y = np.empty((len(x), *(axis.out for axis in axes)), x.dtype)
+    y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
     for part in _blocks(x):
         block = _padded(x[part], axes, lowest(x.dtype))
         for number in range(len(axes), 0, -1):
@@ -200,7 +201,7 @@ def pooled_maxima(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
 @accelerated("float32", "float64")
 def pooled_maxima_and_places(x: np.ndarray, axes: Sequence[Axis]) -> tuple[np.ndarray, np.ndarray]:
     """The largest entry of each window, and where it stands in x's flattened spatial axes: the first at ties."""
-    y = np.empty((len(x), *(axis.out for axis in axes)), x.dtype)
+    y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
     places = np.empty(y.shape, np.int64)
     corners, offsets = _corners(axes), _offsets(axes)
     bordered = any(any(axis.padded) for axis in axes)

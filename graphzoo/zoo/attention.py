@@ -15,6 +15,7 @@ import numpy as np
 from ..backward import unbroadcast
 from ..errors import ArgumentError, ShapeError, describe
 from ..kernels.attention import blocks, exponentials
+from ..kernels.pool import empty
 from ..kernels.select import note_blas
 from ..module import Formulas, Module, generator, record
 from ..state import Parameter
@@ -101,10 +102,10 @@ class ScaledDotProductAttention(Module):
         scale, count = self._scale(q), len(matrices[0])
         keep = self._kept((count, queries, keys), dtype)
         saving = any(node.needs)
-        y = np.empty((count, queries, v.shape[-1]), dtype)
+        y = empty((count, queries, v.shape[-1]), dtype)
         scales = np.empty((count, queries, 1), dtype)
         whole = saving or self.need_weights
-        weights = np.empty((count if whole else 0, queries, keys), dtype)
+        weights = empty((count if whole else 0, queries, keys), dtype)
         for part in blocks(count, queries * keys):
             left, right, values = (a[part] for a in matrices)
             scores = np.matmul(left * scale, right.swapaxes(1, 2))
@@ -128,7 +129,7 @@ class ScaledDotProductAttention(Module):
         dy, dweights = dy if self.need_weights else (dy, None)
         dy = np.zeros(y.shape, dtype) if dy is None else _matrices(dy, lead, dtype)
         dweights = None if dweights is None else _matrices(dweights, lead, dtype)
-        dq, dk, dv = (np.empty(a.shape, dtype) for a in matrices)
+        dq, dk, dv = (empty(a.shape, dtype) for a in matrices)
         dmask = np.empty(weights.shape, dtype) if node.needs[3] else None
         for part in blocks(len(y), weights[0].size if len(y) else 1):
             left, right, values = (a[part] for a in matrices)

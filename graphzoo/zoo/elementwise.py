@@ -14,6 +14,9 @@ import numpy as np
 
 from ..errors import ArgumentError, DtypeError, describe
 from ..kernels.erf import erf_values as erf_values
+from ..kernels.pointwise import tanh_gradient
+from ..kernels.pool import empty
+from ..kernels.select import SMALLEST
 from ..module import OUTPUT, Formulas, Module, binary, lift, unary
 from ..tape import Node
 from ..tensor import Tensor, constant
@@ -498,13 +501,14 @@ class Tanh(Module):
     saves = (OUTPUT,)
 
     def forward(self, node: Node, x: np.ndarray) -> np.ndarray:
-        y = np.tanh(x)
+        large = x.size >= SMALLEST and x.dtype.kind == "f"
+        y = np.tanh(x, out=empty(x.shape, x.dtype)) if large else np.tanh(x)
         node.saved = (y,)
         return y
 
     def backward(self, node: Node, dy: Any) -> Any:
         (y,) = node.saved
-        return dy - dy * (y * y)
+        return dy - dy * (y * y) if y.size < SMALLEST else tanh_gradient(dy, y)
 
 
 class Erf(Module):

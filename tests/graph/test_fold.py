@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from typing import Any
 
 import numpy as np
@@ -393,6 +394,41 @@ def test_a_whole_sequence_is_recorded_too() -> None:
         out, _ = gz.LSTM(2, 3, rng=0)(np.ones((4, 1, 2), np.float32))
     cells = gz.graph(out).find(op="LSTMCell")
     assert [node.values[0].norm for node in cells] == pytest.approx(np.linalg.norm(out.numpy()[:, 0], axis=-1).tolist())
+
+
+def test_record_notes_backward_passes() -> None:
+    x = gz.tensor([1.0, 2.0], requires_grad=True, name="x")
+    with gz.Tape() as tape, gz.record(gradients=True), gz.Tape():
+        y = x * x
+        loss = y.sum()
+        loss.backward()
+    assert len(tape) == 2
+    graph = gz.graph(loss)
+    assert all(node.released for node in graph.nodes if node.op == "Multiply")
+    assert graph.gradients.nodes[graph.find(name="x")[0].id].norm == pytest.approx(np.sqrt(20))
+    np.testing.assert_array_equal(x.grad, [2, 4])  # once, not twice
+    with gz.record(gradients=True):
+        z = x * 3
+        z.backward([1.0, -1.0])
+    assert gz.graph(z).gradients.nodes[gz.graph(z).find(op="Multiply")[0].id].norm == pytest.approx(np.sqrt(2))
+    with gz.record():
+        w = x * 3
+        w.sum().backward()
+    assert gz.graph(w).gradients is None
+
+
+def test_dot_in_the_colours_of_gradient_norms() -> None:
+    graph = net(3, gradients=True)
+    heated = graph.to_dot(colour="gradient")
+    assert heated.startswith(graph.to_dot()[:60])
+    cell = graph.find(name="cell", t=2)[0].id
+    assert f'n{cell} [fillcolor="#' in heated
+    assert "gradient norm" in heated
+    assert 'penwidth="2"' in heated
+    with pytest.raises(gz.ArgumentError, match="knows of no gradients"):
+        net(2).to_dot(colour="gradient")
+    if shutil.which("dot"):
+        assert "<svg" in graph.to_svg("graph", colour="gradient")
 
 
 # Two graphs -----------------------------------------------------------------------------------------------------------

@@ -115,6 +115,10 @@ def test_entry_by_entry() -> None:
         right = pointwise.rectified(x)
         close(compiled.run("rectified", x), right, 0)
         close(compiled.run("rectified_gradient", dy, right), pointwise.rectified_gradient(dy, right), 0)
+        bent = np.tanh(np.tile(x, 9))
+        expected = pointwise.tanh_gradient(np.tile(dy, 9), bent)
+        close(compiled.run("tanh_gradient", np.tile(dy, 9), bent), expected, 1e-6)
+        np.testing.assert_allclose(expected, np.tile(dy, 9) * (1 - bent.astype(float) ** 2), rtol=1e-3, atol=1e-6)
         finite = x[np.isfinite(x)]
         share = pointwise.normal_share(finite)
         close(compiled.run("normal_share", finite), share, 1e-6)
@@ -257,6 +261,7 @@ def through(module: gz.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ("module", "shape", "twins"),
     [
         (gz.ReLU(), (200, 200), ["rectified", "rectified_gradient"]),
+        (gz.Tanh(), (200, 200), ["tanh_gradient"]),
         (gz.GELU(), (200, 200), ["normal_share", "normal_share_gradient"]),
         (gz.Softmax(-1), (20, 10, 200), ["softmax_rows", "softmax_rows_gradient"]),
         (gz.LayerNorm(200), (200, 200), ["normalized_rows", "row_gradients"]),
