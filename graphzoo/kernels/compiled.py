@@ -363,7 +363,7 @@ def channel_gradients(
     return dx if need_x else None, along, sums
 
 
-# Maxima of 2×2 tiles -------------------------------------------------------------------------------------------------
+# Tiles of 2×2 --------------------------------------------------------------------------------------------------------
 
 
 @inline
@@ -398,8 +398,47 @@ def _spread(dy, places, dx):
             dx[r, places[r, k]] += dy[r, k]
 
 
+@parallel
+def _sum_pairs(x, y):
+    for r in prange(x.shape[0]):
+        for i in range(y.shape[1]):
+            upper, lower, out = x[r, 2 * i], x[r, 2 * i + 1], y[r, i]
+            for j in range(out.size):
+                out[j] = (upper[2 * j] + upper[2 * j + 1]) + (lower[2 * j] + lower[2 * j + 1])
+
+
+@parallel
+def _spread_pairs(dy, dx):
+    for r in prange(dy.shape[0]):
+        for i in range(dy.shape[1]):
+            row, upper, lower = dy[r, i], dx[r, 2 * i], dx[r, 2 * i + 1]
+            for j in range(row.size):
+                upper[2 * j] = upper[2 * j + 1] = lower[2 * j] = lower[2 * j + 1] = row[j]
+
+
+def are_pairs(axes: Any) -> bool:
+    """Whether the windows are 2×2 tiles."""
+    return len(axes) == 2 and all(getattr(axis, "tiles", False) and axis.kernel == 2 for axis in axes)
+
+
+def pooled_sums(x: np.ndarray, axes: Any) -> np.ndarray:
+    if not are_pairs(axes):
+        return NotImplemented
+    y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
+    _sum_pairs(x, y)
+    return y
+
+
+def spread_sums(dy: np.ndarray, axes: Any) -> np.ndarray:
+    if not are_pairs(axes):
+        return NotImplemented
+    dx = empty((len(dy), *(axis.size for axis in axes)), dy.dtype)
+    _spread_pairs(dy, dx)
+    return dx
+
+
 def pooled_maxima_and_places(x: np.ndarray, axes: Any) -> tuple[np.ndarray, np.ndarray]:
-    if len(axes) != 2 or not all(axis.tiles and axis.kernel == 2 for axis in axes):
+    if not are_pairs(axes):
         return NotImplemented
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
     places = empty(y.shape, np.dtype(np.int64))
@@ -547,6 +586,8 @@ TWINS: dict[str, Callable[..., Any]] = {
         row_gradients,
         normalized_channels,
         channel_gradients,
+        pooled_sums,
+        spread_sums,
         pooled_maxima_and_places,
         spread_maxima,
         correlate,

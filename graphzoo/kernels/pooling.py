@@ -156,6 +156,7 @@ def _inside(axes: Axes) -> list[slice]:
 # Sums ----------------------------------------------------------------------------------------------------------------
 
 
+@accelerated("float32", "float64")
 def pooled_sums(x: np.ndarray, axes: Axes) -> np.ndarray:
     """The sum of each window."""
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
@@ -167,6 +168,7 @@ def pooled_sums(x: np.ndarray, axes: Axes) -> np.ndarray:
     return y
 
 
+@accelerated("float32", "float64")
 def spread_sums(dy: np.ndarray, axes: Axes) -> np.ndarray:
     """The adjoint of `pooled_sums`: each window's value added to all of its entries."""
     dx = empty((len(dy), *(axis.size for axis in axes)), dy.dtype)

@@ -12,7 +12,7 @@ import pytest
 
 import graphzoo as gz
 from graphzoo.kernels import convolution, normalization, pointwise, pooling, select, softmax
-from graphzoo.kernels.pooling import Axis
+from graphzoo.kernels.pooling import Axis, UnevenAxis
 from graphzoo.kernels.select import SMALLEST, plain_kernels
 
 pytest.importorskip("numba")
@@ -163,6 +163,20 @@ def test_beside_blas_they_keep_to_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
 
 # Pooling and convolution ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+def test_sums_of_pairs(dtype: str) -> None:
+    x = normal(30, 20, 34, dtype=dtype)
+    axes = [Axis(20, 2, 2, 0, 1, 10), Axis(34, 2, 2, 0, 1, 17)]
+    with plain_kernels():
+        right = pooling.pooled_sums(x, axes)
+        spread = pooling.spread_sums(right, axes)
+    close(compiled.run("pooled_sums", x, axes), right, RTOL[dtype])
+    close(compiled.run("spread_sums", right, axes), spread, RTOL[dtype])
+    for others in ([Axis(20, 3, 2, 1, 1, 10)] * 2, [UnevenAxis(20, 3)] * 2, axes[:1]):
+        assert compiled.run("pooled_sums", x, others) is NotImplemented
+        assert compiled.run("spread_sums", x, others) is NotImplemented
 
 
 @pytest.mark.parametrize("dtype", RTOL)
