@@ -85,6 +85,7 @@ _LAYERS: dict[str, tuple[float | None, float | None, tuple[str, ...]]] = {
     "conv2d-depthwise": (5.0, 1.2, ()),
     "conv2d-5x5-dilated": (2.0, 1.6, ("mygrad",)),
     "conv1d-5": (1.5, 1.3, ("mygrad",)),
+    "conv2d-31x31-forward": (0.3, None, ()),
     "conv3d-3": (3.0, 2.0, ("mygrad",)),
     "maxpool2d": (0.7, 0.3, ("mygrad",)),
     "avgpool2d": (0.5, 0.4, ()),
@@ -143,6 +144,7 @@ FRESH = (
     FreshMeasure("bptt-weight-contributions", "backward", goal=3.0),
     FreshMeasure("bptt-state-gradients", "backward", goal=1.3),
     FreshMeasure("bptt-tbptt-memory", "T = 500", goal=1.0, size=5000),
+    FreshMeasure("convnet-memory", "torch", goal=1.5),
     FreshMeasure("import-time", "numpy", goal=1.3),
     *(FreshMeasure(f"deep-chain-{size}", "torch", goal=0.4, size=size) for size in (1_000, 10_000, 100_000, 1_000_000)),
 )

@@ -75,7 +75,10 @@ def _peak_memory(measure: FreshMeasure, rounds: int) -> FreshResult:
     for _ in range(rounds):
         for library, series in ((measure.baseline, result.theirs), ("graphzoo", result.ours)):
             with WorkerProcess(PEERS[library]) as worker:
-                answer = worker.ask("peak_memory", steps=measure.size, recompute=measure.recompute)
+                if measure.name == "convnet-memory":
+                    answer = worker.ask("convnet_memory")
+                else:
+                    answer = worker.ask("peak_memory", steps=measure.size, recompute=measure.recompute)
                 series.append(answer["bytes"] / 1e6)
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -56,6 +56,7 @@ class Layer:
     parameters: dict[str, Array]
     readout: Array
     options: dict[str, Any]
+    forward_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ _CONVOLUTIONS: dict[str, Any] = {
     "conv2d-depthwise": ((8, 128, 28, 28), (2, 4, 7, 7), 128, 4, (3, 3), {"groups": -1}),
     "conv2d-5x5-dilated": ((16, 64, 32, 32), (2, 2, 9, 8), 64, 3, (5, 5), {"dilation": 2, "padding": (4, 4)}),
     "conv1d-5": ((16, 64, 512), (2, 2, 20), 64, 3, (5,), {}),
+    "conv2d-31x31-forward": ((8, 32, 64, 64), (2, 2, 22, 21), 32, 3, (31, 31), {}),
     "conv3d-3": ((2, 16, 16, 28, 28), (2, 2, 5, 6, 6), 32, 3, (3, 3, 3), {}),
 }
 _SHAPES = {
@@ -171,7 +173,8 @@ def layer(kind: str, small: bool = False) -> Layer:
         full, little, wide, narrow, kernel, options = _CONVOLUTIONS[kind]
         shape, out = (little, narrow) if small else (full, wide)
         groups = shape[1] if options.get("groups") else 1
-        return _conv(shape, out, kernel, **options | {"groups": groups})
+        made = _conv(shape, out, kernel, **options | {"groups": groups})
+        return replace(made, forward_only=kind.endswith("forward"))
     rng = np.random.default_rng(5)
     shape = _SHAPES[kind][small]
     out_shape, parameters = shape, {}

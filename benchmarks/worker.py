@@ -78,6 +78,15 @@ class Worker:
         case.step()
         return {"bytes": _memory("VmHWM") - base}
 
+    def convnet_memory(self) -> dict[str, float]:
+        """Bytes that training steps of the convolutional network add at their peak."""
+        self.builders["convnet"](problems.convnet(batch=1, size=8)).step()  # loads what loads on first use
+        case = self.builders["convnet"](problems.convnet())
+        base = _memory("VmRSS")
+        for _ in range(3):
+            case.step()
+        return {"bytes": _memory("VmHWM") - base}
+
     def truncated_memory(self, steps: int) -> dict[str, float]:
         """Bytes that truncated backpropagation (k1 = 10, k2 = 50; an LSTM, H = 128, B = 16) adds at its peak."""
         from benchmarks.workloads.on_graphzoo import truncated

@@ -106,11 +106,13 @@ def layer(problem: Layer) -> Case:
         return output, output
 
     def backward(output: gz.Tensor) -> None:
+        if problem.forward_only:
+            return
         for leaf in leaves.values():
             leaf.grad = None
         output.backward(problem.readout)
 
-    return Case(forward, backward, lambda: _gradients(leaves), _array)
+    return Case(forward, backward, lambda: {} if problem.forward_only else _gradients(leaves), _array)
 
 
 def _made(problem: Layer) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from ..backward import Gradients, drain, seed_for, sweep
 from ..backward import Step as BackwardStep
 from ..errors import ArgumentError, GradientError, describe
+from ..kernels.pool import empty
 from ..tape import Output
 from ..tensor import Tensor
 from ..zoo.gated import LSTMCell
@@ -132,32 +133,47 @@ def state_gradients(run: Run, loss: Tensor) -> StateGradients:
 
     of_states = set(made)
     result = swept(loss, [*made, *[state.source for state in run.initial.values()]], see)
-    total = by_part(run, [result.of] * len(run))
+    slopes: Slopes = {}
+    total = by_part(run, [result.of] * len(run), slopes)
     if read_inside and len(run.parts) > 1:
         # A part that another part of the same step was made of has a carried share through that one, too.
-        carried = by_part(run, [within(step, onwards) for step in run.steps])
+        carried = by_part(run, [within(step, onwards) for step in run.steps], slopes)
         direct = {part: total[part] - carried[part] for part in total}
     else:
-        carried = by_part(run, [onwards.get] * len(run))
-        direct = by_part(run, [elsewhere.get] * len(run))
+        carried = by_part(run, [onwards.get] * len(run), slopes)
+        direct = by_part(run, [elsewhere.get] * len(run), slopes)
     return StateGradients(total, direct, carried, {part: found(result, state) for part, state in run.initial.items()})
 
 
 Lookup = Callable[[Any], Any]
+Slopes = dict[Any, np.ndarray]
 
 
-def by_part(run: Run, gradients: Sequence[Lookup]) -> Arrays:
-    """The gradients of all states, from one function for each step that gives that of a source."""
-    arrays = {part: np.zeros_like(values) for part, values in run.states.items()}
+def by_part(run: Run, gradients: Sequence[Lookup], slopes: Slopes) -> Arrays:
+    """The gradients of all states, from one function for each step that gives that of a source; `slopes` holds what
+    `through_h` needs more than once."""
+    arrays = {part: room_for(run, part) for part in run.parts}
     for t, (step, gradient_of) in enumerate(zip(run.steps, gradients, strict=True)):
         for part, state in step.made.items():
-            for gradient in (gradient_of(state.source), through_h(state, step.made, gradient_of)):
-                if gradient is not None:
-                    arrays[part][t] += gradient
+            gradient = gradient_of(state.source)
+            arrays[part][t] = 0 if gradient is None else gradient
+            gradient = through_h(state, step.made, gradient_of, slopes)
+            if gradient is not None:
+                arrays[part][t] += gradient
     return arrays
 
 
-def through_h(state: Tensor, made: Parts, gradient_of: Lookup) -> Any:
+def room_for(run: Run, part: str) -> np.ndarray:
+    """Room (T, B, H) for what belongs to the states of a part, laid out as these are: copying is several times quicker
+    than turning round."""
+    values, state = run.states[part], run.steps[0].made[part].data
+    if state.ndim == 2 and state.T.flags.c_contiguous:  # as the zoo's cells have it
+        steps, batch, size = values.shape
+        return empty((steps, size, batch), values.dtype).swapaxes(1, 2)
+    return empty(values.shape, values.dtype)
+
+
+def through_h(state: Tensor, made: Parts, gradient_of: Lookup, slopes: Slopes) -> Any:
     """What reaches the c of a fused LSTM through the h = o ⊙ tanh(c) made of it in its node: dh ⊙ o ⊙ (1 − tanh²(c)).
 
     The engine's gradient of c leaves that out, as c and h are outputs of one node.
@@ -169,8 +185,9 @@ def through_h(state: Tensor, made: Parts, gradient_of: Lookup) -> Any:
     dh = None if h is None else gradient_of(h)
     if dh is None:
         return None
-    o = gates_in(source.node, state.shape)["o"]
-    return dh * o * (1 - np.tanh(state.data) ** 2)
+    if source not in slopes:
+        slopes[source] = gates_in(source.node, state.shape)["o"] * (1 - np.tanh(state.data) ** 2)
+    return dh * slopes[source]
 
 
 def within(step: Step, seeds: Mapping[Any, Any]) -> Lookup:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, describe
 from ..tensor import Tensor
-from .gradients import by_part, each_use, found, lengths_of, parameters_of, progress, swept
+from .gradients import Slopes, by_part, each_use, found, lengths_of, parameters_of, progress, swept
 from .results import Arrays, Result, cosine
 from .run import Run
 
@@ -109,8 +109,9 @@ def contribution_matrix(
     states = {part: np.zeros(shape) for part in run.parts}
     gradients = {name: np.zeros((len(losses), *p.shape), p.dtype) for name, p in named.items()}
     kept = {name: np.zeros((*shape, *p.shape), p.dtype) for name, p in named.items()} if values else None
+    slopes: Slopes = {}
     for s, loss in enumerate(progress(losses, "losses")):
-        arrays, of_states, times[s] = one_loss(run, loss, named)
+        arrays, of_states, times[s] = one_loss(run, loss, named, slopes)
         for part, values_of in of_states.items():
             states[part][s] = lengths_of(values_of)
         for name, array in arrays.items():
@@ -151,7 +152,7 @@ def joint_norm(arrays: Arrays) -> float:
     return float(np.sqrt(sum(np.vdot(array, array).real for array in arrays.values())))
 
 
-def one_loss(run: Run, loss: Tensor, named: Mapping[str, Tensor]) -> tuple[Arrays, Arrays, int]:
+def one_loss(run: Run, loss: Tensor, named: Mapping[str, Tensor], slopes: Slopes) -> tuple[Arrays, Arrays, int]:
     """Contributions of all steps to one loss, its gradient at the states, and its time step."""
     arrays = {name: np.zeros((len(run), *p.shape), p.dtype) for name, p in named.items()}
 
@@ -159,7 +160,7 @@ def one_loss(run: Run, loss: Tensor, named: Mapping[str, Tensor]) -> tuple[Array
         arrays[name][t] += gradient
 
     result, newest = each_use(run, loss, named, collect)
-    return arrays, by_part(run, [result.of] * len(run)), newest
+    return arrays, by_part(run, [result.of] * len(run), slopes), newest
 
 
 # Truncation -----------------------------------------------------------------------------------------------------------
@@ -223,8 +224,9 @@ def truncation_bias(
     losses = listed(losses)
     given = None if steps is None else at_steps(steps, np.zeros(len(losses), int))
     by_lag = {name: np.zeros((len(run), *p.shape), p.dtype) for name, p in named.items()}
+    slopes: Slopes = {}
     for s, loss in enumerate(progress(losses, "losses")):
-        arrays, _, newest = one_loss(run, loss, named)
+        arrays, _, newest = one_loss(run, loss, named, slopes)
         time = newest if given is None else given[s]
         for name, array in arrays.items():
             by_lag[name][: time + 1] += array[time::-1]

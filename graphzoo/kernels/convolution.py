@@ -136,6 +136,84 @@ def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation:
 # Floating-point warnings are off, as in any product by BLAS: they would be about the numbers in the gaps, too.
 
 
+# Wide kernels, by Fourier transforms ---------------------------------------------------------------------------------
+
+WIDE = 400
+"""Entries of a kernel from which on its products are taken between spectra."""
+
+
+def _is_wide(geometry: Geometry, *arrays: np.ndarray) -> bool:
+    """Whether a kernel is wide, looks at every place, and all numbers are finite: a transform spreads what is not."""
+    if math.prod(geometry.kernel) < WIDE or {*geometry.stride, *geometry.dilation} != {1}:
+        return False
+    return all(bool(np.isfinite(array).all()) for array in arrays)
+
+
+def _lengths(geometry: Geometry) -> Sizes:
+    """How long the transforms must be so that nothing comes round: numbers without large prime factors."""
+
+    def fast(length: int) -> int:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        return length if rest == 1 else fast(length + 1)
+
+    return tuple(fast(out + kernel - 1) for out, kernel in zip(geometry.out, geometry.kernel, strict=True))
+
+
+def _spectra(x: np.ndarray, lengths: Sizes, groups: int, padding: Sizes | None = None) -> np.ndarray:
+    """(frequencies, groups, N, channels): the transforms of x (N, groups · channels, *size), behind so many zeros."""
+    if padding is not None:
+        where: Any = (..., *(slice(length - before) for length, before in zip(lengths, padding, strict=True)))
+        x = np.pad(x[where], ((0, 0), (0, 0), *((before, 0) for before in padding)))
+    axes = tuple(range(2, 2 + len(lengths)))
+    spectra = np.fft.rfftn(x, lengths, axes)
+    return spectra.reshape(len(x), groups, x.shape[1] // groups, -1).transpose(3, 1, 0, 2)
+
+
+def _back(spectra: np.ndarray, lengths: Sizes, size: Sizes, dtype: np.dtype[Any]) -> np.ndarray:
+    """From (frequencies, groups, N, channels) to (N, groups · channels, *size)."""
+    _, groups, count, channels = spectra.shape
+    halves = (*lengths[:-1], lengths[-1] // 2 + 1)
+    x = spectra.transpose(2, 1, 3, 0).reshape(count, groups * channels, *halves)
+    x = np.fft.irfftn(x, lengths, tuple(range(2, 2 + len(lengths))))
+    where: Any = (..., *(slice(n) for n in size))
+    return x[where].astype(dtype, copy=False)
+
+
+def _correlate_widely(x: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
+    lengths = _lengths(geometry)
+    kernels = _spectra(weight.swapaxes(0, 1), lengths, groups)  # (frequencies, groups, channels, outputs)
+    products = _spectra(x, lengths, groups, geometry.padding) @ kernels.conj()
+    return _back(products, lengths, geometry.out, np.result_type(x, weight))
+
+
+def _widely_turned(weight: np.ndarray, geometry: Geometry, groups: int) -> tuple[np.ndarray, Geometry] | None:
+    """The kernel and geometry with which a correlation is the adjoint of another; None where it would have to look
+    beyond what there is."""
+    padding = tuple(kernel - 1 - before for kernel, before in zip(geometry.kernel, geometry.padding, strict=True))
+    if min(padding) < 0:
+        return None
+    outputs, channels = weight.shape[0] // groups, weight.shape[1]
+    turned = np.flip(weight, tuple(range(2, weight.ndim))).reshape(groups, outputs, channels, *geometry.kernel)
+    turned = turned.swapaxes(1, 2).reshape(groups * channels, outputs, *geometry.kernel)
+    return turned, geometry._replace(size=geometry.out, out=geometry.size, padding=padding)
+
+
+def _kernel_gradient_widely(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
+    lengths = _lengths(geometry)
+    upstream = _spectra(dy, lengths, groups).conj()
+    products = upstream.swapaxes(2, 3) @ _spectra(x, lengths, groups, geometry.padding)
+    _, _, outputs, channels = products.shape
+    dw = _back(products, lengths, geometry.kernel, np.result_type(x, dy))  # (outputs, groups · channels, *kernel)
+    dw = dw.reshape(outputs, groups, channels, *geometry.kernel).swapaxes(0, 1)
+    return dw.reshape(groups * outputs, channels, *geometry.kernel)
+
+
+# The three passes ----------------------------------------------------------------------------------------------------
+
+
 @accelerated("float32", "float64")
 @np.errstate(all="ignore")
 def correlate(
@@ -143,6 +221,9 @@ def correlate(
 ) -> np.ndarray:
     """y[n] = b + Σ_k w[k] x[stride·n + dilation·k − padding]."""
     note_blas()
+    if _is_wide(geometry, x, weight):
+        y = _correlate_widely(x, weight, geometry, groups)
+        return y if bias is None else np.add(y, along_channels(bias, y), out=y)
     dtype = np.result_type(x, weight)
     weight = _grouped(weight, groups, dtype)
     y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
@@ -164,6 +245,9 @@ def correlate_adjoint(
 ) -> np.ndarray:
     """dx[stride·n + dilation·k − padding] += w[k] dy[n] for all n and k; upon b."""
     note_blas()
+    if _is_wide(geometry, dy, weight) and (turned := _widely_turned(weight, geometry, groups)) is not None:
+        dx = _correlate_widely(dy, *turned, groups)
+        return dx if bias is None else np.add(dx, along_channels(bias, dx), out=dx)
     dtype = np.result_type(dy, weight)
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
     dx = empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
@@ -195,6 +279,8 @@ def correlate_adjoint(
 def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     """dw[k] = Σ_n dy[n] x[stride·n + dilation·k − padding]."""
     note_blas()
+    if _is_wide(geometry, x, dy):
+        return _kernel_gradient_widely(x, dy, geometry, groups)
     dtype = np.result_type(x, dy)
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
     total = np.zeros((groups, math.prod(geometry.kernel), channels, outputs), dtype)

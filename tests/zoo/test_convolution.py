@@ -531,3 +531,58 @@ def test_repr() -> None:
         "Conv1d(4, 8, kernel_size=(3,), stride=(2,), padding='valid', dilation=(2,), groups=4, "
         "padding_mode='reflect', bias=False)"
     )
+
+
+# Wide kernels ---------------------------------------------------------------------------------------------------------
+
+
+WIDE = [
+    # size, kernel, padding, groups
+    ((25, 24), (21, 20), (10, 9), 1),
+    ((22, 30), (20, 25), (0, 3), 2),
+    ((21, 21), (21, 21), (20, 0), 2),
+    ((500,), (401,), (200,), 1),
+    ((9, 8, 10), (8, 8, 7), (2, 0, 3), 1),
+]
+
+
+@pytest.mark.parametrize(("size", "kernel", "padding", "groups"), WIDE)
+def test_wide_kernels_by_transforms(size: Any, kernel: Any, padding: Any, groups: int, monkeypatch: Any) -> None:
+    out = tuple(n + 2 * p - k + 1 for n, p, k in zip(size, padding, kernel, strict=True))
+    ones = (1,) * len(size)
+    geometry = kernels.Geometry(size, out, kernel, ones, padding, ones)
+    x, dy = normal(2, 2 * groups, *size), normal(2, 3 * groups, *out, seed=1)
+    weight, bias = normal(3 * groups, 2, *kernel, seed=2), normal(3 * groups, seed=3)
+
+    def passes() -> list[np.ndarray]:
+        return [
+            kernels.correlate(x, weight, geometry, groups, bias),
+            kernels.correlate(x.astype(np.float32), weight.astype(np.float32), geometry, groups),
+            kernels.correlate_adjoint(dy, weight, geometry, groups, normal(2 * groups, seed=4)),
+            kernels.kernel_gradient(x, dy, geometry, groups),
+        ]
+
+    assert kernels._is_wide(geometry, x)
+    found = passes()
+    monkeypatch.setattr(kernels, "WIDE", 10**9)
+    for got, right in zip(found, passes(), strict=True):
+        assert (got.shape, got.dtype) == (right.shape, right.dtype)
+        tolerance = 1e-10 if right.dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(got, right, rtol=tolerance, atol=tolerance * np.abs(right).max())
+
+
+def test_wide_kernels_spread_nothing_that_is_not_finite() -> None:
+    layer = gz.Conv2d(1, 1, 21, padding=10, rng=0)
+    x = normal(2, 1, 40, 40, dtype=np.float32)
+    x[0, 0, 0, 0] = np.nan
+    y = layer(x).numpy()
+    assert np.isnan(y[0, 0, :11, :11]).all()
+    assert np.isfinite(y[0, 0, 11:, 11:]).all()
+    assert np.isfinite(y[1]).all()
+
+
+def test_strided_or_dilated_kernels_are_not_wide() -> None:
+    geometry = kernels.Geometry((60, 60), (20, 20), (21, 21), (2, 2), (0, 0), (1, 1))
+    assert not kernels._is_wide(geometry)
+    assert not kernels._is_wide(geometry._replace(stride=(1, 1), dilation=(1, 2)))
+    assert kernels._is_wide(geometry._replace(stride=(1, 1)))
