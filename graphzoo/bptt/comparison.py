@@ -198,13 +198,13 @@ def trained(trainings: Sequence[Training], workers: int | None) -> Iterable[Curv
     """The curves as they get ready, with a progress bar in a terminal."""
     from tqdm import tqdm
 
-    processors = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
-    workers = min(workers or processors or 1, len(trainings))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers or processors, len(trainings))
     if workers == 1:
         curves: Iterable[Curve] = map(train, trainings)
     else:
         joblib = imported_joblib()
-        threads = max(1, (processors or 1) // workers)
+        threads = max(1, processors // workers)
         with joblib.parallel_config("loky", inner_max_num_threads=threads):
             parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
             curves = parallel(joblib.delayed(train)(each) for each in trainings)

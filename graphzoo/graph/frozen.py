@@ -313,13 +313,13 @@ class Graph:
 
         return "\n".join(["digraph {", *dot.lines(self, rankdir, self._heat(colour)), "}", ""])
 
-    def to_graphviz(self, rankdir: str | None = None) -> graphviz.Digraph:
+    def to_graphviz(self, rankdir: str | None = None, *, colour: str = "family") -> graphviz.Digraph:
         """The graph as a `graphviz.Digraph`, with the same text as `to_dot`."""
         import graphviz
 
         from . import dot
 
-        return graphviz.Digraph(body=[line + "\n" for line in dot.lines(self, rankdir)])
+        return graphviz.Digraph(body=[line + "\n" for line in dot.lines(self, rankdir, self._heat(colour))])
 
     def to_svg(
         self,
