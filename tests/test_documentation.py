@@ -80,3 +80,12 @@ def test_the_page_on_numpy_is_complete() -> None:
     assert names("Universal functions", "of the values") == of(operators.UFUNCS_OF_VALUES)
     assert names("Other functions", "recorded") == of(operators.FUNCTIONS)
     assert names("Other functions", "of the values") == of(operators.FUNCTIONS_OF_VALUES)
+
+
+def test_the_documents_names_lead_to_modules() -> None:
+    page = (ROOT / "docs" / "zoo" / "index.md").read_text(encoding="utf-8")
+    table = page[page.index("## The document's names") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    names = {name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row.split("|")[2])}
+    assert len(names) >= 25
+    assert not [name for name in names if not issubclass(getattr(gz, name, int), gz.Module)]
