@@ -6,14 +6,42 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import ContextDecorator
-from typing import Any
+from typing import Any, Self
 
 from .tape import Node, local, owner_of, saved_arrays
 
 __all__ = ["Tape", "pause_gc"]
 
 
-class Tape:
+class Observer:
+    """Looks on while a block records; observers of blocks around this one are told of everything, too."""
+
+    def __init__(self) -> None:
+        self._around: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._around.append(local.context.observer)
+        local.context.observer = self
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        local.context.observer = self._around.pop()
+
+    def append(self, node: Node, output: Any) -> None:
+        """Told of a node that was recorded, and of its output: an array, or several in a tuple."""
+        if (around := self._outer()) is not None:
+            around.append(node, output)
+
+    def before_backward(self, start: Any, gradient: Any) -> None:
+        """Told of a backward pass that is about to begin, from a tensor and with a gradient."""
+        if (around := self._outer()) is not None:
+            around.before_backward(start, gradient)
+
+    def _outer(self) -> Any:
+        return next((other for other in reversed(self._around) if other is not self), None)
+
+
+class Tape(Observer):
     """Looks on while a block records: its nodes in order, how many are still alive, how many bytes they hold.
 
     The tape does not keep the graph alive, so that `live_nodes` tells whether something else does: a loss summed over
@@ -36,29 +64,13 @@ class Tape:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._references: list[weakref.ref[Node]] = []
-        self._around: list[Tape | None] = []
-
-    def __enter__(self) -> Tape:
-        self._around.append(local.context.observer)
-        local.context.observer = self
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        local.context.observer = self._around.pop()
 
     def append(self, node: Node, output: Any) -> None:
-        """Remember one node, here and in the tapes around this one."""
+        """Remember one node."""
         self._references.append(weakref.ref(node))
-        around = next((tape for tape in reversed(self._around) if tape is not self), None)
-        if around is not None:
-            around.append(node, output)
-
-    def before_backward(self, start: Any, gradient: Any) -> None:
-        """Told of a backward pass that is about to begin; hand that on."""
-        around = next((tape for tape in reversed(self._around) if tape is not self), None)
-        if around is not None:
-            around.before_backward(start, gradient)
+        super().append(node, output)
 
     def __len__(self) -> int:
         """How many nodes were recorded, dead ones included."""

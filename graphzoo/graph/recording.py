@@ -6,7 +6,8 @@ from typing import Any
 
 from ..backward import seed_for
 from ..errors import user_line
-from ..tape import Node, local
+from ..observer import Observer
+from ..tape import Node
 from ..tensor import Tensor
 from .build import Builder
 from .notes import CARRIED, NOTED, Noted
@@ -15,7 +16,7 @@ from .statistics import Statistics
 __all__ = ["record"]
 
 
-class record:
+class record(Observer):
     """Within this block every operation's values are looked at, and the program's line noted, for `gz.graph` to show.
 
     A graph taken of what was computed inside has them at its nodes: `GraphNode.values` and `GraphNode.line`. Nodes that
@@ -39,26 +40,17 @@ class record:
     """
 
     def __init__(self, values: bool = True, lines: bool = True, gradients: bool = False) -> None:
+        super().__init__()
         self.values = values
         self.lines = lines
         self.gradients = gradients
-        self._around: list[Any] = []
-
-    def __enter__(self) -> record:
-        self._around.append(local.context.observer)
-        local.context.observer = self
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        local.context.observer = self._around.pop()
 
     def append(self, node: Node, output: Any) -> None:
-        """Note one node, and tell the tapes around this block of it."""
+        """Note one node."""
         arrays = output if isinstance(output, tuple) else (output,)
         values = tuple(Statistics.of(array) for array in arrays) if self.values else ()
         NOTED[node] = Noted(values, user_line() if self.lines else None)
-        if (around := self._outer()) is not None:
-            around.append(node, output)
+        super().append(node, output)
 
     def before_backward(self, start: Tensor, gradient: Any) -> None:
         """Note what a backward pass will carry."""
@@ -68,8 +60,4 @@ class record:
             builder.build()
             gradient = gradient.data if isinstance(gradient, Tensor) else gradient
             CARRIED[node] = builder.watch([(start.source, seed_for(start.shape, start.dtype, gradient))])
-        if (around := self._outer()) is not None:
-            around.before_backward(start, gradient)
-
-    def _outer(self) -> Any:
-        return next((other for other in reversed(self._around) if other is not self), None)
+        super().before_backward(start, gradient)

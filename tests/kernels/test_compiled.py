@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,16 @@ def test_other_convolutions_are_left_to_the_plain_kernels() -> None:
     assert compiled.run("correlate", x, normal(4, 1, 3, 3, dtype="float64"), geometry, 4) is NotImplemented
     strided = geometry._replace(stride=(2, 1), out=(5, 8))
     assert compiled.run("correlate", x, normal(4, 1, 3, 3), strided, 4) is NotImplemented
+
+
+@pytest.mark.parametrize("name", compiled.TWINS)
+def test_a_twin_takes_what_its_plain_kernel_takes(name: str) -> None:
+    [plain] = [
+        getattr(module, name)
+        for module in (convolution, normalization, pointwise, pooling, softmax)
+        if hasattr(getattr(module, name, None), "__wrapped__")
+    ]
+    assert list(inspect.signature(compiled.TWINS[name]).parameters) == list(inspect.signature(plain).parameters)
 
 
 # The choice ----------------------------------------------------------------------------------------------------------
