@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -125,7 +126,8 @@ class Drawing:
         norm = self.norm("edges", route.edges)
         if self.heat is not None and norm is not None:
             said += f"\n{self.what} {norm:.4g}"
-            colour = f' style="stroke: {self.heat.colour(norm)}; stroke-width: 2.5"'
+            steps = len({self.graph[edge.target].t for edge in edges})
+            colour = f' style="stroke: {self.heat.colour(norm / math.sqrt(steps))}; stroke-width: 2.5"'
         path = (
             f'<path class="edge {kinds}" d="{way}" marker-end="url(#{marker})" '
             f'data-edges="{" ".join(map(str, route.edges))}"{colour}><title>{escape(said)}</title></path>'
@@ -157,7 +159,7 @@ class Drawing:
         if self.outputs.intersection(box.ids):
             kinds.append("output")
         said = tooltip(first) if len(box.ids) == 1 else f"{first.path}\n{len(box.ids)} nodes"
-        colour, text = self.warmth(box.ids)
+        colour, text = self.warmth(box.ids, len(box.ids))
         if text is None:
             kinds, text = [*kinds, "cold"], ""
         norm = self.norm("nodes", box.ids)
@@ -207,13 +209,17 @@ class Drawing:
         found = [known[id].norm for id in ids if id in known]
         return together(found) if found else None
 
-    def warmth(self, ids: Iterable[int]) -> tuple[str, str | None]:
-        """Where norms are shown, the fill of some nodes and the class of text on it, None where no gradient flowed."""
+    def warmth(self, ids: Iterable[int], steps: int = 1) -> tuple[str, str | None]:
+        """Where norms are shown, the fill of some nodes and the class of text on it, None where no gradient flowed.
+
+        A folded place, of so many time steps, has the colour of the root of their mean square: that of one of them.
+        """
         if self.heat is None:
             return "", ""
         norm = self.norm("nodes", ids)
         if norm is None:
             return "", None
+        norm /= math.sqrt(steps)
         return f' style="fill: {self.heat.colour(norm)}"', "on-dark" if self.heat.is_dark(norm) else "on-light"
 
 

@@ -211,6 +211,11 @@ function normOf(ids) {
   return found.some((one) => typeof one.norm === "string") ? "nan" : Math.hypot(...found.map((one) => one.norm));
 }
 
+function meanOf(ids) {
+  const norm = normOf(ids);
+  return typeof norm === "number" ? norm / Math.sqrt(statisticsOf(ids).length) : norm;
+}
+
 function colourOf(norm) {
   if (norm === 0) return data.scale.zero;
   if (typeof norm === "string") return data.scale.broken;
@@ -231,7 +236,8 @@ function paint() {
   for (const box of boxes) {
     const ids = idsOf(box);
     const reached = !visited || ids.some((id) => visited.has(id) || usedBy(id).some((user) => visited.has(user)));
-    const norm = find("heat").checked || visited ? normOf(ids) : null;
+    // Of a folded place the root of the mean square, which is like the norm of one.
+    const norm = find("heat").checked || visited ? meanOf(ids) : null;
     const shown = reached && norm !== null;
     frameOf(box).style.fill = shown ? colourOf(norm) : "";
     for (const text of box.querySelectorAll(":scope > text")) text.style.fill = shown ? textOn(colourOf(norm)) : "";
