@@ -224,9 +224,9 @@ def figures_of(run: Run, losses: list[tuple[int, Tensor]], total: Tensor, learni
 
 def numbers_of(settings: Settings, figures: list[Figure], total: Tensor, learning: Learning) -> list[tuple[str, str]]:
     """The table of the page: a name and a value each."""
-    by_key = {figure.key: figure.result for figure in figures}
-    h = by_key["state_gradients"].norms("total")["h"].mean(axis=1)  # type: ignore[attr-defined]
-    spectrum: Any = by_key["spectrum"]
+    by_key: dict[str, Any] = {figure.key: figure.result for figure in figures}
+    h = by_key["state_gradients"].norms("total")["h"].mean(axis=1)
+    spectrum, truncation = by_key["spectrum"], by_key["truncation"]
     numbers = [
         ("network", f"{settings.cell.upper()}, {settings.hidden} units, {settings.train} steps of Adam"),
         ("task", f"{settings.task}, {len(h)} time steps"),
@@ -234,9 +234,8 @@ def numbers_of(settings: Settings, figures: list[Figure], total: Tensor, learnin
         ("‖∂L/∂h‖ at the first and the last step", f"{h[0]:.3g}, {h[-1]:.3g}"),
         ("largest Lyapunov exponent", f"{np.max(spectrum.lyapunov):.4g} per step"),
     ]
-    for name, error in by_key["truncation"].relative_error.items():  # type: ignore[attr-defined]
-        k2 = by_key["truncation"].k2  # type: ignore[attr-defined]
-        numbers.append((f"error of dL/d({name}) with k₂ = {k2[0]}", f"{error[0]:.3g}"))
+    for name, error in truncation.relative_error.items():
+        numbers.append((f"error of dL/d({name}) with k₂ = {truncation.k2[0]}", f"{error[0]:.3g}"))
     return numbers
 
 

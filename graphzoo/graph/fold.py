@@ -29,6 +29,7 @@ def by_depth(graph: Graph, depth: int) -> Graph:
     it uses of parameters lies inside.
     """
     groups: list[Hashable] = [("stub", node.id) for node in graph.nodes]
+    closed: set[Hashable] = set()
     visit, before = 0, None
     for node in graph.nodes:
         if node.role != "operation":
@@ -37,11 +38,12 @@ def by_depth(graph: Graph, depth: int) -> Graph:
         if box is None or box != before:
             visit += 1
         before = box
-        groups[node.id] = ("visit", visit, box is not None)
+        groups[node.id] = ("visit", visit)
+        if box is not None:
+            closed.add(groups[node.id])
     for edge in graph.edges:
-        source = graph.nodes[edge.source]
-        group = groups[edge.target]
-        if source.role == "parameter" and group[2]:  # type: ignore[index]
+        source, group = graph.nodes[edge.source], groups[edge.target]
+        if source.role == "parameter" and group in closed:
             groups[source.id] = group
     return merged(graph, groups, depth)
 
