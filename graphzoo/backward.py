@@ -505,11 +505,18 @@ def deposit(gradients: Gradients) -> None:
 
 
 def holders(array: Any) -> tuple[int, int]:
-    """How many hold an array and, if it is a view, its base: all views of a base hold that."""
-    if array.__class__ is not np.ndarray:  # a NumPy number
+    """How many hold an array and, if it is a view of the whole of one, its base, which all views of it hold.
+
+    Nobody can take over a NumPy number, a part of an array (which would keep all of it alive), a single number that
+    looks like many, or what must not be written to: of these it counts none.
+    """
+    if array.__class__ is not np.ndarray or not array.flags.writeable:
         return 0, 0
     base = array.base
-    return getrefcount(array), 0 if base is None else getrefcount(base) if base.__class__ is np.ndarray else -1
+    if base is None:
+        return getrefcount(array), 0
+    whole = base.__class__ is np.ndarray and base.nbytes == array.nbytes
+    return (getrefcount(array), getrefcount(base)) if whole else (0, 0)
 
 
 def alone() -> set[tuple[int, int]]:

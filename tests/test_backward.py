@@ -1004,6 +1004,16 @@ def test_a_rule_that_forgets_to_return_is_told_so() -> None:
     assert x.grad is None
 
 
+class Spread(gz.Module):
+    """A sum whose gradient is one number that looks like many."""
+
+    def forward(self, node, x):
+        return x.sum()
+
+    def backward(self, node, dy):
+        return np.broadcast_to(dy, node.inputs[0].shape)
+
+
 # Whose memory a gradient is -------------------------------------------------------------------------------------------
 
 
@@ -1013,6 +1023,8 @@ def test_a_rule_that_forgets_to_return_is_told_so() -> None:
         lambda x: x.reshape(-1),
         lambda x: x + 0,
         lambda x: gz.concatenate([x, x]),
+        lambda x: gz.concatenate([x, np.ones((50, x.shape[1]), np.float32)]),
+        lambda x: Spread()(x),
         lambda x: x.T,
         lambda x: gz.relu(x) * 1,
         lambda x: x[:],
@@ -1025,6 +1037,8 @@ def test_a_leafs_gradient_is_its_own_memory(function) -> None:
         seed = np.ones(y.shape, np.float32)
         y.backward(seed)
         assert not np.shares_memory(x.grad, seed)
+        assert x.grad.flags.writeable
+        assert x.grad.base is None or x.grad.base.nbytes == x.grad.nbytes  # nothing larger is kept alive by it
         kept = x.grad.copy()
         seed += 1
         np.testing.assert_array_equal(x.grad, kept)

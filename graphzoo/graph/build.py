@@ -41,8 +41,14 @@ _next_key = itertools.count().__next__
 _keys: weakref.WeakKeyDictionary[Module, int] = weakref.WeakKeyDictionary()
 
 
+PRIMITIVE = -1
+"""The number of all modules that are defined by nothing smaller: there is nothing to find them for."""
+
+
 def key_of(module: Module) -> int:
     """The number under which a module is found again."""
+    if module.expand is None:
+        return PRIMITIVE
     if module not in _keys:
         key = _keys[module] = _next_key()
         MODULES[key] = module

@@ -165,9 +165,10 @@ def keys_of(graph: Graph) -> list[Hashable]:
         if node.role == "operation":
             keys[node.id] = nth((node.scope, node.name, node.op, node.t))
     for edge in graph.edges:
-        stub = graph.nodes[edge.source]
-        if stub.role != "operation" and keys[stub.id] is None:
-            keys[stub.id] = nth((stub.role, stub.name, keys[edge.target], edge.argument))
+        for id, operation in ((edge.source, edge.target), (edge.target, edge.source)):  # it takes, in a backward view
+            stub = graph.nodes[id]
+            if stub.role != "operation" and keys[id] is None:
+                keys[id] = nth((stub.role, stub.name, keys[operation], edge.argument))
     return keys
 
 

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from ..errors import ArgumentError
 from ..module import Module, record
 from ..tape import Scope, enable_grad, node_of
 from ..tensor import Tensor
-from .build import MODULES, Builder, Built
-from .gradients import GraphGradients
+from .build import MODULES, PRIMITIVE, Builder, Built
 
 if TYPE_CHECKING:
     from .frozen import Graph
@@ -29,46 +28,75 @@ def expanded(graph: Graph, chosen: set[int]) -> Graph:
         graph: the graph.
         chosen: ids of operations.
     """
+    if graph.backward:
+        raise ArgumentError(
+            "a backward view cannot be expanded", got="edges that run against the computation",
+            todo="expand the graph first, then take its backward_view()",
+        )  # fmt: skip
     used: dict[int, list[Edge]] = defaultdict(list)
-    for edge in graph.edges:
+    numbered: dict[int, list[int]] = defaultdict(list)
+    for index, edge in enumerate(graph.edges):
         used[edge.target].append(edge)
+        numbered[edge.target].append(index)
+    making = Making([], [], {}, {}, list(graph.modules))
     definitions: dict[Any, Definition | None] = {}
-    nodes: list[GraphNode] = []
-    edges: list[Edge] = []
-    ids: dict[int, int] = {}
-    ports: dict[tuple[int, int], tuple[int, int]] = {}  # of an expanded node: which inner output its outputs are
-    stubs = {node.id for node in graph.nodes if node.role == "parameter"}
-    modules = list(graph.modules)
     for node in graph.nodes:
         definition = None
-        if node.id in chosen and node.count == 1:
+        # A closed box is no module, and what is rolled over time is not one use of it.
+        if node.id in chosen and node.count == 1 and node.module is not None:
             signature = tuple((e.slot, e.shape, e.dtype, e.gradient) for e in used[node.id])
             recipe = (node.module, node.operands, signature)
             if recipe not in definitions:
                 definitions[recipe] = defined(graph, node, used[node.id])
             definition = definitions[recipe]
         if definition is not None:
-            definition.place(node, used[node.id], nodes, edges, ids, ports, stubs, len(modules))
-            modules += definition.inside.modules
+            definition.place(node, graph, numbered[node.id], making)
             continue
-        ids[node.id] = len(nodes)
-        nodes.append(replace(node, id=len(nodes)))
-        for edge in used[node.id]:
-            source, output = ports.get((edge.source, edge.output), (ids.get(edge.source, -1), edge.output))
-            edges.append(replace(edge, source=source, output=output, target=ids[node.id]))
-    outputs = tuple(dict.fromkeys(ports.get((id, 0), (ids.get(id, -1), 0))[0] for id in graph.outputs))
-    # A definition need not use all that its module is given.
-    used_ids = {edge.source for edge in edges}
-    kept = [node.id for node in nodes if node.role == "operation" or node.id in used_ids]
-    number = {id: new for new, id in enumerate(kept)}
-    nodes = [replace(nodes[id], id=new) for id, new in number.items()]
-    edges = [replace(edge, source=number[edge.source], target=number[edge.target]) for edge in edges]
-    ids = {id: number[new] for id, new in ids.items() if new in number}
-    noted = graph.gradients and known(graph.gradients, graph, ids, nodes, edges)
-    return replace(
-        graph, nodes=tuple(nodes), edges=tuple(edges), outputs=tuple(number[id] for id in outputs), gradients=noted,
-        modules=tuple(modules),
-    )  # fmt: skip
+        making.ids[node.id] = len(making.nodes)
+        making.nodes.append(replace(node, id=len(making.nodes)))
+        making.edges.extend((i, replace(graph.edges[i], target=making.ids[node.id])) for i in numbered[node.id])
+    return making.done(graph)
+
+
+class Making(NamedTuple):
+    """A graph in the making. Where an edge comes from is found out when all nodes have their places: in a graph that is
+    rolled over time it may be a later one."""
+
+    nodes: list[GraphNode]
+    edges: list[tuple[int | None, Edge]]  # the old edge's index, and the new edge, whose source is still to be found
+    ids: dict[int, int]  # the new place of what stays
+    ports: dict[tuple[int, int], tuple[int, int]]  # by node and output of what was expanded: inner node and output
+    modules: list[int]
+
+    def done(self, graph: Graph) -> Graph:
+        stubs = {node.id for node in graph.nodes if node.role == "parameter"}
+        spent: set[int] = set()
+        edges: list[Edge] = []
+        places: dict[int, int] = {}  # of the edges that stay
+        for index, new in self.edges:
+            if index is None:  # between two nodes of a definition
+                edges.append(new)
+                continue
+            old = graph.edges[index]
+            source, output = self.ports.get((old.source, old.output), (self.ids.get(old.source, -1), old.output))
+            if old.source in stubs and old.source in spent:  # a stub for each use
+                self.nodes.append(replace(self.nodes[source], id=len(self.nodes)))
+                source = len(self.nodes) - 1
+            spent.add(old.source)
+            if old.target in self.ids:
+                places[index] = len(edges)
+            edges.append(replace(new, source=source, output=output))
+        # A definition need not use all that its module is given.
+        used = {edge.source for edge in edges}
+        kept = [node.id for node in self.nodes if node.role == "operation" or node.id in used]
+        number = {id: place for place, id in enumerate(kept)}
+        nodes = tuple(replace(self.nodes[id], id=place) for id, place in number.items())
+        placed = tuple(replace(edge, source=number[edge.source], target=number[edge.target]) for edge in edges)
+        ends = [self.ports[id, 0][0] if (id, 0) in self.ports else self.ids[id] for id in graph.outputs]
+        outputs = tuple(dict.fromkeys(number[end] for end in ends))
+        ids = {id: number[place] for id, place in self.ids.items() if place in number}
+        noted = graph.gradients and graph.gradients.renumbered(ids, places)
+        return replace(graph, nodes=nodes, edges=placed, outputs=outputs, gradients=noted, modules=tuple(self.modules))
 
 
 class Definition:
@@ -78,48 +106,35 @@ class Definition:
         self.inside = inside
         self.ends = ends  # the inner node and output that each output of the module is
 
-    def place(
-        self,
-        node: GraphNode,
-        used: list[Edge],
-        nodes: list[GraphNode],
-        edges: list[Edge],
-        ids: dict[int, int],
-        ports: dict[tuple[int, int], tuple[int, int]],
-        stubs: set[int],
-        modules: int,
-    ) -> None:
+    def place(self, node: GraphNode, graph: Graph, used: list[int], making: Making) -> None:
         """Put it where a node was: its inner nodes in a box of the node's name, its edges to the node's sources."""
         box = (*node.scope, Scope(node.name or node.op, node.op))
-        by_slot = {edge.slot: edge for edge in used}
+        by_slot = {graph.edges[index].slot: index for index in used}
+        first_module = len(making.modules)
+        making.modules.extend(self.inside.modules)
         numbers: dict[int, int] = {}
-        spent: set[int] = set()
         for inner in self.inside.nodes:
             if inner.role != "operation" and (inner.name or "").startswith(SLOT):
                 continue
-            numbers[inner.id] = len(nodes)
+            numbers[inner.id] = len(making.nodes)
             operation = inner.role == "operation"
             placed = replace(
-                inner, id=len(nodes), scope=(*box, *inner.scope) if operation else (), t=node.t, tensor=None
+                inner, id=len(making.nodes), scope=(*box, *inner.scope) if operation else (), t=node.t, tensor=None
             )
-            if operation and inner.module is not None:
-                placed = replace(placed, module=modules + inner.module, released=node.released)
-            nodes.append(placed)
+            if inner.module is not None:
+                placed = replace(placed, module=first_module + inner.module, released=node.released)
+            making.nodes.append(placed)
         for edge in self.inside.edges:
             source = self.inside.nodes[edge.source]
-            target = numbers[edge.target]
+            new = replace(edge, source=numbers.get(edge.source, -1), target=numbers[edge.target])
             if edge.source in numbers:
-                edges.append(replace(edge, source=numbers[edge.source], target=target))
-                continue
-            outer = by_slot[int((source.name or "").removeprefix(SLOT))]
-            given, output = ports.get((outer.source, outer.output), (ids.get(outer.source, -1), outer.output))
-            if outer.source in stubs and outer.source in spent:  # a stub for each use
-                nodes.append(replace(nodes[given], id=len(nodes)))
-                given = len(nodes) - 1
-            spent.add(outer.source)
-            edges.append(replace(edge, source=given, output=output, target=target, cut=outer.cut))
+                making.edges.append((None, new))
+            else:
+                index = by_slot[int((source.name or "").removeprefix(SLOT))]
+                outer = graph.edges[index]
+                making.edges.append((index, replace(new, cut=outer.cut, lag=outer.lag)))
         for output, (inner_id, which) in enumerate(self.ends):
-            ports[node.id, output] = (numbers[inner_id], which)
+            making.ports[node.id, output] = (numbers[inner_id], which)
 
 
 SLOT = "slot "
@@ -127,15 +142,17 @@ SLOT = "slot "
 
 def defined(graph: Graph, node: GraphNode, used: list[Edge]) -> Definition | None:
     """Record what a module is defined as, on arrays of the shapes that its node has; None where it is primitive."""
-    module = None if node.module is None else MODULES.get(graph.modules[node.module])
+    assert node.module is not None
+    key = graph.modules[node.module]
+    if key == PRIMITIVE:
+        return None
+    module = MODULES.get(key)
     if module is None:
         raise ArgumentError(
             f"{node.label} cannot be expanded",
             got="a graph of a module that is gone",
             expected="a graph whose model is still alive, in the process that it was taken in",
         )
-    if module.expand is None:
-        return None
     module = copy.deepcopy(module)  # its generators and running statistics must not move on
     slots = number_of_slots(module, used)
     arguments: list[Any] = [None] * slots
@@ -168,19 +185,3 @@ def number_of_slots(module: Module, used: list[Edge]) -> int:
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own):
         return 1 + max(edge.slot for edge in used)
     return len(own)
-
-
-def known(
-    noted: GraphGradients, graph: Graph, ids: dict[int, int], nodes: list[GraphNode], edges: list[Edge]
-) -> GraphGradients:
-    """What a backward pass carried, for the nodes that are still there."""
-    places = {(edge.target, edge.slot): index for index, edge in enumerate(edges)}
-    kept = {index: places[ids[edge.target], edge.slot] for index, edge in enumerate(graph.edges) if edge.target in ids}
-    return GraphGradients(
-        order=tuple(ids[id] for id in noted.order if id in ids),
-        nodes={ids[id]: found for id, found in noted.nodes.items() if id in ids},
-        edges={kept[index]: found for index, found in noted.edges.items() if index in kept},
-        cosines={ids[id]: cosine for id, cosine in noted.cosines.items() if id in ids},
-        gathered={ids[id]: norm for id, norm in noted.gathered.items() if id in ids},
-        totals=noted.totals,
-    )

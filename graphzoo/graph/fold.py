@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import ArgumentError
 from .gradients import GraphGradients
 from .parts import ArraySpec, Edge, GraphNode
 from .plain_math import readable
@@ -238,18 +239,9 @@ def part(graph: Graph, chosen: set[int]) -> Graph:
     result = replace(graph, nodes=tuple(made), edges=tuple(edges), outputs=outputs, gradients=None)
     if graph.gradients is None:
         return result
-    noted = graph.gradients
     ids = {id: new for id, new in number.items() if isinstance(id, int)}
     places = {old: new for new, old in enumerate(indices)}
-    gradients = GraphGradients(
-        order=tuple(ids[id] for id in noted.order if id in ids),
-        nodes={ids[id]: found for id, found in noted.nodes.items() if id in ids},
-        edges={places[index]: found for index, found in noted.edges.items() if index in places},
-        cosines={ids[id]: cosine for id, cosine in noted.cosines.items() if id in ids},
-        gathered={ids[id]: norm for id, norm in noted.gathered.items() if id in ids},
-        totals=noted.totals,
-    )
-    return replace(result, gradients=gradients)
+    return replace(result, gradients=graph.gradients.renumbered(ids, places))
 
 
 def entering(node: GraphNode, output: int, id: int, tensor: int) -> GraphNode:
@@ -265,6 +257,8 @@ def entering(node: GraphNode, output: int, id: int, tensor: int) -> GraphNode:
 
 def backwards(graph: Graph) -> Graph:
     """The edges along which gradients flow, turned round, each with the rule that is computed along it."""
+    if graph.backward:
+        raise ArgumentError("this is a backward view already", got=repr(graph), expected="the graph it was taken of")
     flowing = [(index, edge) for index, edge in enumerate(graph.edges) if edge.gradient and not edge.cut]
     reached = {id for _, edge in flowing for id in (edge.source, edge.target)} | set(graph.outputs)
     order = [node for node in reversed(graph.nodes) if node.id in reached]
@@ -281,20 +275,12 @@ def backwards(graph: Graph) -> Graph:
     ends = tuple(ids[node.id] for node in order if node.role != "operation")
     made = replace(
         graph, nodes=tuple(replace(node, id=ids[node.id]) for node in order), edges=tuple(edges), outputs=ends,
-        gradients=None,
+        gradients=None, backward=True,
     )  # fmt: skip
     if graph.gradients is None:
         return made
-    noted = graph.gradients
-    gradients = GraphGradients(
-        order=tuple(ids[id] for id in noted.order),
-        nodes={ids[id]: found for id, found in noted.nodes.items()},
-        edges={new: noted.edges[old] for new, (old, _) in enumerate(flowing) if old in noted.edges},
-        cosines={ids[id]: cosine for id, cosine in noted.cosines.items()},
-        gathered={ids[id]: norm for id, norm in noted.gathered.items()},
-        totals=noted.totals,
-    )
-    return replace(made, gradients=gradients)
+    places = {old: new for new, (old, _) in enumerate(flowing)}
+    return replace(made, gradients=graph.gradients.renumbered(ids, places))
 
 
 def rule_of(node: GraphNode, argument: str) -> str:

@@ -52,6 +52,7 @@ class Graph:
         outputs: ids of the nodes whose outputs the graph was asked for.
         gradients: what a backward pass carried through it, if `gz.graph` was asked for that; else None.
         modules: what `expand` finds the modules by, of each that `GraphNode.module` numbers.
+        backward: whether its edges are turned round, as in a `backward_view`.
 
     >>> import graphzoo as gz
     >>> x = gz.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -69,6 +70,7 @@ class Graph:
     outputs: tuple[int, ...]
     gradients: GraphGradients | None = None
     modules: tuple[int, ...] = field(default=(), compare=False)
+    backward: bool = False
 
     def __len__(self) -> int:
         """How many nodes it has, stubs of parameters included."""
@@ -162,7 +164,8 @@ class Graph:
                 if nothing is given.
 
         Raises:
-            ArgumentError: nothing in the graph is of this class or id; the model is gone, of which the graph was taken.
+            ArgumentError: nothing in the graph is of this class or id; the model is gone, of which the graph was taken;
+                a backward view.
 
         >>> import graphzoo as gz
         >>> x = gz.tensor([[1.0, 2.0]], requires_grad=True)
@@ -215,6 +218,9 @@ class Graph:
     def backward_view(self) -> Graph:
         """The way that gradients go: edges turned round, those without a gradient left out, and at each edge the rule
         by which it is computed (`Edge.rule`), as far as the module's formulas state it.
+
+        Raises:
+            ArgumentError: it is a backward view already.
 
         >>> import graphzoo as gz
         >>> x = gz.tensor([1.0], requires_grad=True, name="x")

@@ -35,6 +35,17 @@ class GraphGradients:
     gathered: Mapping[int, float]
     totals: Mapping[int, float]
 
+    def renumbered(self, nodes: Mapping[int, int], edges: Mapping[int, int]) -> GraphGradients:
+        """The same for a graph in which nodes and edges have other numbers; those that have none are left out."""
+        return GraphGradients(
+            order=tuple(nodes[id] for id in self.order if id in nodes),
+            nodes={nodes[id]: found for id, found in self.nodes.items() if id in nodes},
+            edges={edges[index]: found for index, found in self.edges.items() if index in edges},
+            cosines={nodes[id]: cosine for id, cosine in self.cosines.items() if id in nodes},
+            gathered={nodes[id]: norm for id, norm in self.gathered.items() if id in nodes},
+            totals=self.totals,
+        )
+
 
 def watch(
     seeds: list[tuple[Any, np.ndarray]],

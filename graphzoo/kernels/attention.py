@@ -23,19 +23,19 @@ def blocks(matrices: int, size: int) -> Iterator[slice]:
 
 
 def exponentials(scores: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Writes e^(s - c) of scores (n, L, S) into `out`, and returns 1/Σ for each row, (n, L, 1).
+    """Writes e^(s - c) of scores (..., S) into `out`, and returns 1/Σ for each row, (..., 1).
 
-    A row of which all scores are -inf (all is masked) has 0 for both. The scores are overwritten.
+    A row of which all scores are -inf (all is masked) has 0 for both.
     """
     if scores.size == 0:
-        return np.zeros((*scores.shape[:2], 1), scores.dtype)
-    ones = np.ones(scores.shape[2], scores.dtype)
+        return np.zeros((*scores.shape[:-1], 1), scores.dtype)
+    ones = np.ones(scores.shape[-1], scores.dtype)
     if scores.max() <= _LARGE:
         sums = np.exp(scores, out=out).dot(ones)[..., None]
         if sums.min() >= _SMALL:
             return np.reciprocal(sums)
-    top = scores.max(axis=2, keepdims=True)
+    top = scores.max(axis=-1, keepdims=True)
     top[top == -np.inf] = 0  # a row with nothing to look at
-    scores -= top
-    sums = np.exp(scores, out=out).dot(ones)[..., None]
+    np.subtract(scores, top, out=out)
+    sums = np.exp(out, out=out).dot(ones)[..., None]
     return np.divide(1, sums, out=np.zeros_like(sums), where=sums != 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .erf import erf_quickly, erf_values
 from .pool import empty
-from .select import SMALLEST, accelerated
+from .select import accelerated
 
 BLOCK = 1 << 15
 """Entries that are worked on at a time."""
@@ -46,11 +46,11 @@ def normal_share_gradient(dy: np.ndarray, x: np.ndarray, share: np.ndarray) -> n
 @accelerated("float32", "float64")
 def tanh_gradient(dy: Any, y: Any) -> Any:
     """The gradient through tanh, of which y is the result: dy (1 - y²)."""
-    if dy.__class__ is not np.ndarray or y.__class__ is not np.ndarray or dy.size < SMALLEST:
+    if dy.__class__ is not np.ndarray:
         return dy - dy * (y * y)
-    dx = empty(y.shape, np.result_type(dy, y))
-    sources, target = (np.ascontiguousarray(array).reshape(-1) for array in (dy, y)), dx.reshape(-1)
-    upstream, values = sources
+    dx = empty(y.shape, y.dtype)
+    upstream, values = (np.ascontiguousarray(array).reshape(-1) for array in (dy, y))
+    target = dx.reshape(-1)
     for start in range(0, dx.size, BLOCK):  # what stays in the cache costs a fraction of what does not
         part = slice(start, start + BLOCK)
         out = np.multiply(values[part], values[part], out=target[part])

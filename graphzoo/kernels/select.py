@@ -13,6 +13,7 @@ import importlib.util
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -71,8 +72,12 @@ def compiled() -> ModuleType | None:
         if importlib.util.find_spec("numba") is None:
             _Choice.allowed = False
             return None
-        from . import compiled as module
-
+        try:
+            from . import compiled as module
+        except ImportError as error:  # Numba refuses a NumPy that is newer than itself
+            _Choice.allowed = False
+            warnings.warn(f"compiled kernels are left out, NumPy's run: {error}", stacklevel=3)
+            return None
         _Choice.module = module
     return _Choice.module
 
@@ -90,7 +95,7 @@ def plain_kernels() -> Iterator[None]:
 def state() -> str:
     """Which kernels run, in a few words."""
     if not _Choice.allowed:
-        return "NumPy's (switched off by GRAPHZOO_FAST=0, or Numba is missing)"
+        return "NumPy's (switched off by GRAPHZOO_FAST=0, or Numba cannot be loaded)"
     if importlib.util.find_spec("numba") is None:
         return "NumPy's (pip install 'graphzoo[fast]' brings compiled ones)"
     return "compiled by Numba where they are quicker"

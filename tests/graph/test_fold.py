@@ -497,3 +497,36 @@ def test_other_graphs_of_any_graph_are_sound(make: Any) -> None:
         graph.diff(graph).graph,
     ):
         is_sound(other)
+
+
+STEPS = {
+    "fold(0)": lambda graph: graph.fold(0),
+    "fold(1)": lambda graph: graph.fold(1),
+    "rolled": lambda graph: graph.fold(time=True),
+    "expand": lambda graph: graph.expand(),
+    "subgraph": lambda graph: graph.subgraph(),
+    "backward": lambda graph: graph.backward_view(),
+    "diff": lambda graph: graph.diff(graph).graph,
+}
+
+
+@pytest.mark.parametrize("first", STEPS)
+@pytest.mark.parametrize("second", STEPS)
+def test_one_after_the_other(first: str, second: str) -> None:
+    model, feeding = Net(), gz.Linear(6, 4, rng=5)
+    state, x, total = None, gz.tensor(np.ones((2, 4), np.float32), requires_grad=True), 0.0
+    with gz.scope("loop"):
+        for t in range(3):  # what comes out of a step goes into the next: rolled up, an edge runs to an earlier node
+            with gz.time_step(t):
+                state = model.cell(x, state)
+                x = gz.tanh(feeding(state[0]))
+                total = x.sum() + total
+    graph = STEPS[first](gz.graph(total, gradients=True))
+    if graph.backward and second in ("expand", "backward"):
+        with pytest.raises(gz.ArgumentError, match="backward view"):
+            STEPS[second](graph)
+        assert graph.to_html()  # which goes without definitions
+        return
+    made = STEPS[second](graph)
+    is_sound(made)
+    assert made.to_html()

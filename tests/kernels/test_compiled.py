@@ -346,9 +346,30 @@ def test_the_environment_switches_them_off_and_a_second_process_compiles_nothing
         settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment}
         return subprocess.run(command, capture_output=True, text=True, check=True, env=settings).stdout.strip()
 
-    assert run(GRAPHZOO_FAST="0") == "NumPy's (switched off by GRAPHZOO_FAST=0, or Numba is missing) | None"
+    assert run(GRAPHZOO_FAST="0") == "NumPy's (switched off by GRAPHZOO_FAST=0, or Numba cannot be loaded) | None"
     assert run() == "compiled by Numba where they are quicker | (0, 1)"
     assert run() == "compiled by Numba where they are quicker | (1, 0)"
+
+
+def test_a_numba_that_cannot_be_loaded_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select._Choice, "allowed", True)
+    monkeypatch.setattr(select._Choice, "module", None)
+    monkeypatch.setitem(sys.modules, "graphzoo.kernels.compiled", None)
+    monkeypatch.delattr(gz.kernels, "compiled", raising=False)
+    x = normal(200, 200)
+    with pytest.warns(UserWarning, match="compiled kernels are left out"):
+        y = gz.relu(gz.tensor(x))
+    np.testing.assert_array_equal(y.numpy(), np.maximum(x, 0))
+    np.testing.assert_array_equal(gz.relu(gz.tensor(x)).numpy(), np.maximum(x, 0))
+
+
+def test_a_row_of_minus_infinity_has_no_softmax() -> None:
+    x = np.zeros((2, 3), np.float32)
+    x[1] = -np.inf
+    with plain_kernels():
+        y = gz.softmax(gz.tensor(x)).numpy()
+    assert y[0].tolist() == pytest.approx([1 / 3] * 3)
+    assert np.isnan(y[1]).all()
 
 
 def test_without_numba_the_plain_ones_run(monkeypatch: pytest.MonkeyPatch) -> None:
