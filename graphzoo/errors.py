@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 
 _PACKAGE = os.path.dirname(__file__) + os.sep  # unresolved, as it stands in code objects
 
@@ -74,12 +75,12 @@ class StateError(GraphzooError, KeyError):
 
 def user_line() -> str | None:
     """``file.py:12`` of the innermost frame outside this package, or None when there is none."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((_PACKAGE, "<frozen")) and name != "<string>":
             return f"{os.path.basename(name)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

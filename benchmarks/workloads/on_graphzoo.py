@@ -54,12 +54,7 @@ def classifier(problem: Classifier) -> Case:
             return gz.relu(1 - target * scores).mean(), scores
         return cross_entropy(scores, target), scores
 
-    def backward(loss: gz.Tensor) -> None:
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-
-    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+    return _training_case(model, optimiser, forward)
 
 
 def cell(problem: Recurrent) -> Case:
@@ -147,12 +142,7 @@ def convnet(problem: ConvNet) -> Case:
         scores = model(x)
         return cross_entropy(scores, target), scores
 
-    def backward(loss: gz.Tensor) -> None:
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-
-    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+    return _training_case(model, optimiser, forward)
 
 
 def studies(problem: Recurrent, what: str) -> dict[str, Callable[[], object]]:
@@ -187,6 +177,15 @@ def _loaded(kind: Callable[..., gz.Module], problem: Recurrent, suffix: str) -> 
     module = kind(problem.x.shape[2], problem.readout.shape[2], **options)
     module.load_state_dict({name + suffix: value for name, value in problem.parameters.items()})
     return module
+
+
+def _training_case(model: gz.Module, optimiser: gz.optim.Optimizer, forward: Callable[[], tuple[Any, Any]]) -> Case:
+    def backward(loss: gz.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
 
 
 def _module_case(module: gz.Module, forward: Callable[[], tuple[Any, Any]]) -> Case:

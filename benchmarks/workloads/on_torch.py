@@ -58,12 +58,7 @@ def classifier(problem: Classifier) -> Case:
             return torch.relu(1 - target * scores).mean(), scores
         return cross_entropy(scores, target), scores
 
-    def backward(loss: torch.Tensor) -> None:
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-
-    return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
+    return _training_case(model, optimiser, forward)
 
 
 def cell(problem: Recurrent) -> Case:
@@ -141,17 +136,21 @@ def convnet(problem: ConvNet) -> Case:
         scores = model(x)
         return cross_entropy(scores, target), scores
 
+    return _training_case(model, optimiser, forward)
+
+
+def _loaded(module: nn.Module, parameters: dict[str, np.ndarray], suffix: str) -> nn.Module:
+    module.load_state_dict({name + suffix: torch.tensor(value) for name, value in parameters.items()})
+    return module
+
+
+def _training_case(model: nn.Module, optimiser: torch.optim.Optimizer, forward: Callable[[], tuple[Any, Any]]) -> Case:
     def backward(loss: torch.Tensor) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
 
     return Case(forward, backward, lambda: _gradients(dict(model.named_parameters())), _array)
-
-
-def _loaded(module: nn.Module, parameters: dict[str, np.ndarray], suffix: str) -> nn.Module:
-    module.load_state_dict({name + suffix: torch.tensor(value) for name, value in parameters.items()})
-    return module
 
 
 def _module_case(module: nn.Module, forward: Callable[[], tuple[Any, Any]], comparable: bool = True) -> Case:

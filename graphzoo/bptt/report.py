@@ -116,7 +116,7 @@ def study(settings: Settings, out: Path) -> list[str]:
         ModuleNotFoundError: matplotlib is not installed.
     """
     check_settings(settings, out)
-    import matplotlib.pyplot  # noqa: F401  # before the training, not after it
+    import matplotlib.pyplot  # noqa: F401  # where it is missing, say so before the training, not after it
 
     rng = np.random.default_rng(settings.seed)
     draw = TASKS[settings.task]
@@ -136,7 +136,7 @@ def study(settings: Settings, out: Path) -> list[str]:
     arrays: Arrays = {
         f"{figure.key}.{name}": array for figure in figures for name, array in figure.result.arrays().items()
     }
-    np.savez_compressed(out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(out.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]  # as in Result.to_npz
     return [f"{name}: {value}" for name, value in numbers] + [f"In {out} and {out.with_suffix('.npz').name}."]
 
 

@@ -37,7 +37,7 @@ class Result:
 
     def to_npz(self, path: str | os.PathLike[str]) -> None:
         """Write `arrays()` to a compressed npz file, which `numpy.load` opens."""
-        np.savez_compressed(path, **self.arrays())  # type: ignore[arg-type]
+        np.savez_compressed(path, **self.arrays())  # type: ignore[arg-type]  # its stub: any name might be allow_pickle
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the result with matplotlib.

@@ -50,7 +50,7 @@ def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
                     return result
             return plain(first, *others)
 
-        return run  # type: ignore[return-value]
+        return run  # type: ignore[return-value]  # `wraps` keeps the signature, which `Any` hides
 
     return mark
 
