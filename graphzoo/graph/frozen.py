@@ -382,7 +382,10 @@ class Graph:
         return fold
 
     def to_html(self, *, fold: int | None = None, title: str = "graphzoo", reach: Any = None) -> str:
-        """The columns view as one page that needs nothing else: no network, no server, no Graphviz.
+        """One page that needs nothing else: no network, no server, nothing installed.
+
+        With time steps it shows the columns view. Other graphs, of at most 2,000 nodes, are laid out in the browser by
+        Graphviz, compiled to WebAssembly, which comes with the page (0.9 MB), unless they are a single line of nodes.
 
         In it: search (Enter goes on to the next), zoom, and a click on a node for its path, shapes, bytes, formulas and
         the smaller operations it is defined by; with `gz.record`, its values and the line it was recorded in. A click

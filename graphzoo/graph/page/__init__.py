@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ArgumentError
 from ...module import Formulas
 from ..heat import BROKEN, SCALE, ZERO, Heat, between
-from ..layout import lay_out
+from ..layout import Layout, lay_out
 from ..mathml import equations, mathml
 from ..svg import Drawing
+from ..words import edge_labels
 
 if TYPE_CHECKING:
     from ..frozen import Graph
@@ -26,6 +28,10 @@ MANY_NODES = 5000
 """A graph with time of more nodes than this is folded by itself, and the page says so."""
 
 FOLDED = 15
+MOST_FOR_GRAPHVIZ = 2000
+"""A graph without time of more nodes than this stays in rows, which take no time to lay out, and the page says so."""
+
+WASM_VERSION = "1.29.2"
 PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
 
 
@@ -37,12 +43,18 @@ def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
         fold = FOLDED
     if fold is not None and len(steps) > fold:
         note = f"{len(graph):,} nodes: the {len(steps)} time steps are folded into {fold} columns"
+    layout = lay_out(graph, fold)
+    general = _is_general(layout)
+    if general and len(graph) > MOST_FOR_GRAPHVIZ:
+        general, note = False, f"{len(graph):,} nodes, in rows: too many for Graphviz to lay out in a page"
     parts = {
         "TITLE": escape(title),
         "NOTE": escape(note),
         "STYLE": _file("page.css"),
         "SCRIPT": _file("page.js"),
-        "PICTURE": "\n".join(Drawing(graph, lay_out(graph, fold)).lines()),
+        "POLICY": " 'wasm-unsafe-eval'" if general else "",
+        "GRAPHVIZ": _graphviz() if general else "",
+        "PICTURE": "\n".join(Drawing(graph, layout).lines()),
         "DATA": _for_script(
             _data(graph) | {"reach": None if reach is None else [[_number(v) for v in row] for row in reach]}
         ),
@@ -50,6 +62,24 @@ def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
     page = _file("page.html")
     pieces = page.split("@")  # every other one is the name of a part; the template has no other @
     return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _is_general(layout: Layout) -> bool:
+    """Whether Graphviz is needed: there is no time to lay out by, and the rows are not simply one above the other."""
+    timed = any(slot.steps for slot in layout.slots) or any(route.kind != "up" for route in layout.routes)
+    return not timed and any(len(route.points) > 2 for route in layout.routes)
+
+
+def _graphviz() -> str:
+    """Graphviz in WebAssembly, and the script that it lays the graph out for."""
+    module = _file("wasm-graphviz/index.js").rpartition("\n//# sourceMappingURL")[0]
+    exported = re.search(r"(\w+) as Graphviz\b", module)
+    assert exported is not None
+    return (
+        f"\n<script>\n{_file('general.js')}\n</script>\n<script type=\"module\">\n"
+        f"/* @hpcc-js/wasm-graphviz {WASM_VERSION}, Apache License 2.0; in it Graphviz, EPL 1.0 */\n"
+        f"{module}\nlayOut({exported[1]});\n</script>"
+    )
 
 
 def frame(page: str) -> str:
@@ -65,13 +95,13 @@ def _file(name: str) -> str:
 
 
 def _data(graph: Graph) -> dict[str, Any]:
-    gradients = graph.gradients
+    gradients, labels = graph.gradients, edge_labels(graph)
     data: dict[str, Any] = {
         "nodes": [_node(node) for node in graph.nodes],
         "edges": [
             {
                 "source": edge.source, "target": edge.target, "argument": edge.argument, "own": edge.own,
-                "shape": str(edge.shape), "dtype": edge.dtype,
+                "shape": str(edge.shape), "dtype": edge.dtype, "label": labels[edge.target, edge.slot],
             }
             for edge in graph.edges
         ],

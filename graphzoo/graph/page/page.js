@@ -111,9 +111,11 @@ function inside(frame, other) {
   return frame.x >= other.x - 1 && frame.x + frame.width <= other.x + other.width + 1 && frame.y >= other.y && frame.y + frame.height <= other.y + other.height;
 }
 
+let arrange = fold; // lays the picture out again when a frame closes or opens, or a stretch of time
+
 function toggle(frame) {
   if (!closed.delete(frame)) closed.add(frame);
-  fold();
+  arrange(frame);
 }
 
 // What is looked for must be seen.
@@ -122,7 +124,7 @@ function reveal(box) {
   closed = new Set();
   columns = Infinity;
   find("columns").value = "all";
-  fold();
+  arrange();
 }
 
 for (const { scope, frame } of scopes) {
@@ -135,7 +137,7 @@ for (const { scope, frame } of scopes) {
 find("columns").hidden = slots.length < 6;
 find("columns").addEventListener("change", () => {
   columns = find("columns").value === "all" ? Infinity : Number(find("columns").value);
-  fold();
+  arrange();
 });
 
 // Moving about ----------------------------------------------------------------------------------------------------
@@ -155,10 +157,12 @@ function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2)
   show({ x: x - (x - view.x) * scale, y: y - (y - view.y) * scale, width, height: view.height * scale });
 }
 
-// A long stretch of time begins at its end, where the loss is, at a size that can be read.
+// A long stretch of time begins at its end, where the loss is, and a high tower at its top, at a size that can be read.
 function begin() {
   const width = Math.max(picture.clientWidth / 0.8, full.height);
+  const height = Math.max(picture.clientHeight / 0.8, full.width);
   if (full.width > width * 1.3) show({ x: full.width - width, y: 0, width, height: full.height });
+  else if (full.height > height * 1.3) show({ x: 0, y: 0, width: full.width, height });
 }
 
 function pointIn(event) {
