@@ -76,7 +76,7 @@ def _graphviz() -> str:
     exported = re.search(r"(\w+) as Graphviz\b", module)
     assert exported is not None
     return (
-        f"\n<script>\n{_file('general.js')}\n</script>\n<script type=\"module\">\n"
+        f'\n<script>\n{_file("general.js")}\n</script>\n<script type="module">\n'
         f"/* @hpcc-js/wasm-graphviz {WASM_VERSION}, Apache License 2.0; in it Graphviz, EPL 1.0 */\n"
         f"{module}\nlayOut({exported[1]});\n</script>"
     )
