@@ -447,6 +447,18 @@ PLACES = """
 """
 
 
+@needs_chromium
+def test_a_large_graph_without_time_begins_with_closed_boxes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    general = gz.graph(branching())
+    monkeypatch.setattr(page, "MOST_FOR_GRAPHVIZ", len(general) - 1)
+    monkeypatch.setattr(page, "MANY_NODES", len(general) - 1)
+    text = general.to_html()
+    assert f"{len(general)} nodes, in rows: the innermost boxes are closed, a click on a name opens one" in text
+    found = in_browser(text, PLACES + "return places();", tmp_path)
+    assert len(found["nodes"]) == 3  # x, and above the boxes a product and its sum
+    assert [place[3] == 22 for place in found["scopes"].values()] == [False, True, True]
+
+
 def overlap(one: list[float], other: list[float]) -> bool:
     (x, y, width, height), (u, v, wide, high) = one, other
     return x < u + wide and u < x + width and y < v + high and v < y + height

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..statistics import Statistics
 
 MANY_NODES = 5000
-"""A graph with time of more nodes than this is folded by itself, and the page says so."""
+"""A graph of more nodes than this is folded by itself, its time or else its innermost boxes, and the page says so."""
 
 FOLDED = 15
 MOST_FOR_GRAPHVIZ = 2000
@@ -47,6 +47,9 @@ def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
     general = _is_general(layout)
     if general and len(graph) > MOST_FOR_GRAPHVIZ:
         general, note = False, f"{len(graph):,} nodes, in rows: too many for Graphviz to lay out in a page"
+    closed = not steps and len(graph) > MANY_NODES and bool(layout.bands)
+    if closed:
+        note = f"{len(graph):,} nodes, in rows: the innermost boxes are closed, a click on a name opens one"
     parts = {
         "TITLE": escape(title),
         "NOTE": escape(note),
@@ -56,7 +59,8 @@ def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
         "GRAPHVIZ": _graphviz() if general else "",
         "PICTURE": "\n".join(Drawing(graph, layout).lines()),
         "DATA": _for_script(
-            _data(graph) | {"reach": None if reach is None else [[_number(v) for v in row] for row in reach]}
+            _data(graph)
+            | {"closed": closed, "reach": None if reach is None else [[_number(v) for v in row] for row in reach]}
         ),
     }
     page = _file("page.html")

@@ -586,6 +586,11 @@ find("save").addEventListener("click", () => {
   URL.revokeObjectURL(link.href);
 });
 
+if (data.closed) {
+  const innermost = scopes.map(({ frame }) => frame).filter((frame, _, all) => !all.some((other) => other !== frame && inside(other, frame)));
+  closed = new Set(innermost);
+  arrange();
+}
 begin();
 if (gradients) prepareWalk();
 else {
