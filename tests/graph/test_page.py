@@ -454,7 +454,8 @@ def test_a_large_graph_without_time_begins_with_closed_boxes(monkeypatch: pytest
     monkeypatch.setattr(page, "MANY_NODES", len(general) - 1)
     text = general.to_html()
     assert f"{len(general)} nodes, in rows: the innermost boxes are closed, a click on a name opens one" in text
-    found = in_browser(text, PLACES + "return places();", tmp_path)
+    found, top, shown = in_browser(text, PLACES + "return [places(), full.y, view.y];", tmp_path)
+    assert shown == top > 0  # what the boxes gave up is not shown
     assert len(found["nodes"]) == 3  # x, and above the boxes a product and its sum
     assert [place[3] == 22 for place in found["scopes"].values()] == [False, True, True]
 

@@ -161,8 +161,8 @@ function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2)
 function begin() {
   const width = Math.max(picture.clientWidth / 0.8, full.height);
   const height = Math.max(picture.clientHeight / 0.8, full.width);
-  if (full.width > width * 1.3) show({ x: full.width - width, y: 0, width, height: full.height });
-  else if (full.height > height * 1.3) show({ x: 0, y: 0, width: full.width, height });
+  if (full.width > width * 1.3) show({ x: full.width - width, y: full.y, width, height: full.height });
+  else if (full.height > height * 1.3) show({ x: 0, y: full.y, width: full.width, height });
 }
 
 function pointIn(event) {
