@@ -458,6 +458,7 @@ def test_a_large_graph_without_time_begins_with_closed_boxes(monkeypatch: pytest
     assert shown == top > 0  # what the boxes gave up is not shown
     assert len(found["nodes"]) == 3  # x, and above the boxes a product and its sum
     assert [place[3] == 22 for place in found["scopes"].values()] == [False, True, True]
+    assert len(found["edges"]) == 6  # two into each block, and those above
 
 
 def overlap(one: list[float], other: list[float]) -> bool:

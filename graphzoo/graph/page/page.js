@@ -65,12 +65,14 @@ function fold() {
   const moveY = (x, y) => y < top ? y + lost : at(x).reduce((moved, frame) =>
     y >= frame.y + frame.height ? moved : moved + (y <= frame.y ? frame.height - BAR : ((frame.y + frame.height - y) * (frame.height - BAR)) / frame.height), y);
   const hides = (x, y) => (time && within(x, time.from, time.size)) || outer.some((frame) => within(x, frame.x, frame.width) && within(y, frame.y, frame.height));
+  const hidesAll = (points) => (time && points.every(([x]) => within(x, time.from, time.size)))
+    || outer.some((frame) => points.every(([x, y]) => within(x, frame.x, frame.width + 10) && within(y, frame.y, frame.height)));
   for (const one of kept) {
     const { part } = one;
     if (part.classList.contains("paper")) continue;
     if (one.points) {
       part.setAttribute("d", "M" + one.points.map(([x, y]) => `${moveX(x)},${moveY(x, y)}`).join(" L"));
-      part.classList.toggle("folded", one.points.every(([x, y]) => hides(x, y)));
+      part.classList.toggle("folded", hidesAll(one.points)); // but not from one closed box to another
     } else if (part.tagName === "rect") {
       const [x, y] = [one.x + one.width / 2, one.y + one.height / 2];
       const frame = part.parentNode.classList.contains("scope");
