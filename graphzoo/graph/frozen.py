@@ -396,7 +396,8 @@ class Graph:
         else as LaTeX.
 
         Args:
-            fold: as in `to_svg`; by default only graphs of more than 5,000 nodes are folded.
+            fold: as in `to_svg`; by default only graphs of more than 5,000 nodes are folded, where they have time. Of
+                what has more nodes even so, the innermost boxes are closed at first.
             title: of the page.
             reach: how much of each loss reaches each time step, (S, T), for a tab of its own: the `norms` of
                 `gz.bptt.contribution_matrix`.

@@ -121,6 +121,15 @@ def test_large_graphs_are_folded_and_said_to_be(monkeypatch: pytest.MonkeyPatch)
     assert "folded into" not in gz.graph(recurrent(5)).to_html()
 
 
+def test_large_graphs_of_few_steps_have_their_boxes_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = gz.graph(recurrent(5))
+    assert not data_of(taken.to_html())["closed"]
+    monkeypatch.setattr(page, "MANY_NODES", len(taken) - 1)
+    text = taken.to_html()
+    assert data_of(text)["closed"]
+    assert f"{len(taken)} nodes: the innermost boxes are closed, a click on a name opens one" in text
+
+
 def test_formulas_are_mathematics_or_latex(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = gz.graph(perceptron())
     assert "\\u003cmath" in taken.to_html()
@@ -428,7 +437,7 @@ def test_graphviz_comes_along_only_where_it_is_needed(monkeypatch: pytest.Monkey
     monkeypatch.setattr(page, "MOST_FOR_GRAPHVIZ", len(general) - 1)
     text = general.to_html()
     assert MODULE not in text
-    assert f"{len(general)} nodes, in rows: too many for Graphviz to lay out in a page" in text
+    assert f"{len(general)} nodes: in rows, as Graphviz would take long to lay them out<" in text
 
 
 # What stands where: nodes, boxes of scopes, edges from and to, as they are seen.
@@ -453,7 +462,7 @@ def test_a_large_graph_without_time_begins_with_closed_boxes(monkeypatch: pytest
     monkeypatch.setattr(page, "MOST_FOR_GRAPHVIZ", len(general) - 1)
     monkeypatch.setattr(page, "MANY_NODES", len(general) - 1)
     text = general.to_html()
-    assert f"{len(general)} nodes, in rows: the innermost boxes are closed, a click on a name opens one" in text
+    assert "in rows, as Graphviz would take long to lay them out; the innermost boxes are closed, a click" in text
     found, top, shown = in_browser(text, PLACES + "return [places(), full.y, view.y];", tmp_path)
     assert shown == top > 0  # what the boxes gave up is not shown
     assert len(found["nodes"]) == 3  # x, and above the boxes a product and its sum

@@ -17,7 +17,6 @@ from ..heat import BROKEN, SCALE, ZERO, Heat, between
 from ..layout import Layout, lay_out
 from ..mathml import equations, mathml
 from ..svg import Drawing
-from ..words import edge_labels
 
 if TYPE_CHECKING:
     from ..frozen import Graph
@@ -25,43 +24,50 @@ if TYPE_CHECKING:
     from ..statistics import Statistics
 
 MANY_NODES = 5000
-"""A graph of more nodes than this is folded by itself, its time or else its innermost boxes, and the page says so."""
+"""A graph of more nodes than this is folded by itself: its time, and if that leaves as many, its innermost boxes."""
 
 FOLDED = 15
 MOST_FOR_GRAPHVIZ = 2000
-"""A graph without time of more nodes than this stays in rows, which take no time to lay out, and the page says so."""
+"""A graph without time of more nodes than this stays in rows, which take no time to lay out."""
 
 WASM_VERSION = "1.29.2"
 PASSES = {"forward": "Forward", "backward": "Backward", "parameters": "Parameter gradients"}
 
 
 def html(graph: Graph, fold: int | None, title: str, reach: Any = None) -> str:
-    """The page. `fold` as in `to_svg`, None folds graphs of very many nodes only; `reach` as in `Graph.to_html`."""
-    note = ""
+    """The page. `fold` as in `to_svg`, None folds graphs of very many nodes only; `reach` as in `Graph.to_html`.
+
+    What is not drawn as it is elsewhere is said in a note."""
+    notes = []
     steps = {node.t for node in graph.nodes} - {None}
     if fold is None and len(graph) > MANY_NODES and len(steps) > FOLDED:
         fold = FOLDED
     if fold is not None and len(steps) > fold:
-        note = f"{len(graph):,} nodes: the {len(steps)} time steps are folded into {fold} columns"
+        notes.append(f"the {len(steps)} time steps are folded into {fold} columns")
     layout = lay_out(graph, fold)
+    drawing = Drawing(graph, layout)
+    drawn = sum(1 + len(box.chips) for box in layout.nodes)
     general = _is_general(layout)
-    if general and len(graph) > MOST_FOR_GRAPHVIZ:
-        general, note = False, f"{len(graph):,} nodes, in rows: too many for Graphviz to lay out in a page"
-    closed = not steps and len(graph) > MANY_NODES and bool(layout.bands)
+    if general and drawn > MOST_FOR_GRAPHVIZ:
+        general = False
+        notes.append("in rows, as Graphviz would take long to lay them out")
+    closed = drawn > MANY_NODES and bool(layout.bands)
     if closed:
-        note = f"{len(graph):,} nodes, in rows: the innermost boxes are closed, a click on a name opens one"
+        notes.append("the innermost boxes are closed, a click on a name opens one")
+    more = {
+        "closed": closed,
+        "labels": [drawing.labels[edge.target, edge.slot] for edge in graph.edges] if general else None,
+        "reach": None if reach is None else [[_number(value) for value in row] for row in reach],
+    }
     parts = {
         "TITLE": escape(title),
-        "NOTE": escape(note),
+        "NOTE": escape(f"{len(graph):,} nodes: {'; '.join(notes)}" if notes else ""),
         "STYLE": _file("page.css"),
         "SCRIPT": _file("page.js"),
         "POLICY": " 'wasm-unsafe-eval'" if general else "",
         "GRAPHVIZ": _graphviz() if general else "",
-        "PICTURE": "\n".join(Drawing(graph, layout).lines()),
-        "DATA": _for_script(
-            _data(graph)
-            | {"closed": closed, "reach": None if reach is None else [[_number(v) for v in row] for row in reach]}
-        ),
+        "PICTURE": "\n".join(drawing.lines()),
+        "DATA": _for_script(_data(graph) | more),
     }
     page = _file("page.html")
     pieces = page.split("@")  # every other one is the name of a part; the template has no other @
@@ -99,13 +105,13 @@ def _file(name: str) -> str:
 
 
 def _data(graph: Graph) -> dict[str, Any]:
-    gradients, labels = graph.gradients, edge_labels(graph)
+    gradients = graph.gradients
     data: dict[str, Any] = {
         "nodes": [_node(node) for node in graph.nodes],
         "edges": [
             {
                 "source": edge.source, "target": edge.target, "argument": edge.argument, "own": edge.own,
-                "shape": str(edge.shape), "dtype": edge.dtype, "label": labels[edge.target, edge.slot],
+                "shape": str(edge.shape), "dtype": edge.dtype,
             }
             for edge in graph.edges
         ],

@@ -24,14 +24,14 @@ const boxUnits = frames.map((frame) => {
 const unitOf = new Map(nodeUnits.map((unit) => [unit.group, unit]));
 const boxUnitOf = new Map(boxUnits.map((unit) => [unit.frame, unit]));
 const ways = kept.filter(({ points }) => points).map(({ part }) => {
-  const edge = edges[Number(part.dataset.edges.split(" ")[0])];
+  const first = Number(part.dataset.edges.split(" ")[0]);
   let label = part.nextElementSibling;
   if (!label?.matches(".edge-label")) {
-    label = shape("text", { class: "edge-label" }, edge.label); // the tower has no room for it
+    label = shape("text", { class: "edge-label" }, data.labels[first]); // the tower has no room for it
     part.after(label);
   }
   label.style.textAnchor = "middle";
-  return { part, label, ends: [edge.source, edge.target].map((id) => unitOf.get(boxOf.get(id))) };
+  return { part, label, ends: [edges[first].source, edges[first].target].map((id) => unitOf.get(boxOf.get(id))) };
 });
 for (const way of ways) way.room = way.label.getComputedTextLength(); // all of them at once: measuring lays out the page
 const notes = kept.filter(({ part }) => part.tagName === "text" && part.parentNode === svg && part.matches(".small"));
