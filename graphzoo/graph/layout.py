@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from ..tape import Scope
@@ -500,21 +501,33 @@ def _upwards(roles: dict[Hashable, Scopes], below: dict[Hashable, dict[Hashable,
     for role in roles:
         for source in below[role]:
             above[source].append(role)
-    number = {role: index for index, role in enumerate(roles)}
+    named = list(roles)
+    number = {role: index for index, role in enumerate(named)}
+    ready: dict[Scopes, list[int]] = {}  # by scopes a heap of numbers: thousands may be ready, of a few scopes
+    for role, count in waiting.items():
+        if not count:
+            heappush(ready.setdefault(roles[role], []), number[role])
     order: list[Hashable] = []
     here: Scopes = ()
     while waiting:
-        ready = [role for role, count in waiting.items() if count <= 0] or list(waiting)  # a circle: the earliest
 
-        def far(role: Hashable, here: Scopes = here) -> tuple[int, int, int]:
-            shared = _shared(here, roles[role])
-            return len(here) - shared, len(roles[role]) - shared, number[role]
+        def far(scopes: Scopes, first: int, here: Scopes = here) -> tuple[int, int, int]:
+            shared = _shared(here, scopes)
+            return len(here) - shared, len(scopes) - shared, first
 
-        role = min(ready, key=far)
+        if ready:
+            scopes = min(ready, key=lambda scopes: far(scopes, ready[scopes][0]))
+            role = named[heappop(ready[scopes])]
+            if not ready[scopes]:
+                del ready[scopes]
+        else:  # a circle
+            role = min(waiting, key=lambda role: far(roles[role], number[role]))
         del waiting[role]
         order.append(role)
         here = roles[role]
         for user in above[role]:
             if user in waiting:
                 waiting[user] -= 1
+                if not waiting[user]:
+                    heappush(ready.setdefault(roles[user], []), number[user])
     return order
