@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .pool import empty
-from .select import accelerated, note_blas
+from .select import accelerated
+from .workers import share, shared_sum
 
 Sizes = tuple[int, ...]
 
@@ -131,11 +132,6 @@ def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation:
     return _Axis(width, phases, shifts)
 
 
-# The three passes ----------------------------------------------------------------------------------------------------
-
-# Floating-point warnings are off, as in any product by BLAS: they would be about the numbers in the gaps, too.
-
-
 # Wide kernels, by Fourier transforms ---------------------------------------------------------------------------------
 
 WIDE = 400
@@ -213,6 +209,8 @@ def _kernel_gradient_widely(x: np.ndarray, dy: np.ndarray, geometry: Geometry, g
 
 # The three passes ----------------------------------------------------------------------------------------------------
 
+# Floating-point warnings are off, as in any product by BLAS: they would be about the numbers in the gaps, too.
+
 
 @accelerated("float32", "float64")
 @np.errstate(all="ignore")
@@ -220,21 +218,23 @@ def correlate(
     x: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
 ) -> np.ndarray:
     """y[n] = b + Σ_k w[k] x[stride·n + dilation·k − padding]."""
-    note_blas()
     if _is_wide(geometry, x, weight):
         y = _correlate_widely(x, weight, geometry, groups)
         return y if bias is None else np.add(y, along_channels(bias, y), out=y)
     dtype = np.result_type(x, weight)
     weight = _grouped(weight, groups, dtype)
     y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
-    if _is_pointwise(geometry):
-        np.matmul(weight[..., 0], _in_groups(x, groups), out=_in_groups(y, groups))
-        if bias is not None:
-            y += along_channels(bias, y)
-        return y
     grid, matrix = grid_of(geometry), _matrix(weight)
-    for images, source in _flat_grids(x, grid, grid.planes, groups, dtype):
-        _multiply(matrix, source, grid.taps, grid, y[images], bias)
+
+    def work(part: slice) -> None:
+        images, target = x[part], y[part]
+        if _is_pointwise(geometry):
+            _multiply_in_place(matrix, images, target, bias)
+            return
+        for some, source in _flat_grids(images, grid, grid.planes, groups, dtype):
+            _multiply(matrix, source, grid.taps, grid, target[some], bias)
+
+    share(work, len(x), x.size * len(grid.taps), products=True)
     return y
 
 
@@ -244,18 +244,12 @@ def correlate_adjoint(
     dy: np.ndarray, weight: np.ndarray, geometry: Geometry, groups: int, bias: np.ndarray | None = None
 ) -> np.ndarray:
     """dx[stride·n + dilation·k − padding] += w[k] dy[n] for all n and k; upon b."""
-    note_blas()
     if _is_wide(geometry, dy, weight) and (turned := _widely_turned(weight, geometry, groups)) is not None:
         dx = _correlate_widely(dy, *turned, groups)
         return dx if bias is None else np.add(dx, along_channels(bias, dx), out=dx)
     dtype = np.result_type(dy, weight)
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
     dx = empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
-    if _is_pointwise(geometry):
-        np.matmul(weight[..., 0], _in_groups(dy, groups), out=_in_groups(dx, groups))
-        if bias is not None:
-            dx += along_channels(bias, dx)
-        return dx
     grid = grid_of(geometry)
     finite = np.isfinite(weight).all()
     if not finite or len(grid.planes) < math.prod(geometry.stride):  # or no tap reaches some planes
@@ -268,9 +262,17 @@ def correlate_adjoint(
     taps = [[k for k, tap in enumerate(grid.taps) if tap.plane == number] for number in range(len(grid.planes))]
     matrices = [_matrix(weight[..., of_plane]) for of_plane in taps]
     backwards = [tuple([Tap(0, -grid.taps[k].shift) for k in of_plane]) for of_plane in taps]
-    for images, source in _flat_grids(dy, grid, (_whole(geometry.out),), groups, dtype):
-        for plane, matrix, of_plane in zip(grid.planes, matrices, backwards, strict=True):
-            _multiply(matrix, source, of_plane, grid, dx[(images, slice(None), *plane.where)], bias)
+
+    def work(part: slice) -> None:
+        images, target = dy[part], dx[part]
+        if _is_pointwise(geometry):
+            _multiply_in_place(matrices[0], images, target, bias)
+            return
+        for some, source in _flat_grids(images, grid, (_whole(geometry.out),), groups, dtype):
+            for plane, matrix, of_plane in zip(grid.planes, matrices, backwards, strict=True):
+                _multiply(matrix, source, of_plane, grid, target[(some, slice(None), *plane.where)], bias)
+
+    share(work, len(dy), dy.size * len(grid.taps), products=True)
     return dx
 
 
@@ -278,26 +280,30 @@ def correlate_adjoint(
 @np.errstate(all="ignore")
 def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     """dw[k] = Σ_n dy[n] x[stride·n + dilation·k − padding]."""
-    note_blas()
     if _is_wide(geometry, x, dy):
         return _kernel_gradient_widely(x, dy, geometry, groups)
     dtype = np.result_type(x, dy)
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
-    total = np.zeros((groups, math.prod(geometry.kernel), channels, outputs), dtype)
-    if _is_pointwise(geometry):
-        for rows, columns in zip(_in_groups(x, groups), _in_groups(dy, groups), strict=True):
-            total[:, 0] += np.matmul(rows, columns.swapaxes(1, 2))
-    else:
-        grid = grid_of(geometry)
-        sources = _flat_grids(x, grid, grid.planes, groups, dtype)
-        targets = _flat_grids(dy, grid, (_whole(geometry.out),), groups, dtype)
+    grid = grid_of(geometry)
+
+    def work(part: slice) -> np.ndarray:
+        total = np.zeros((groups, len(grid.taps), channels, outputs), dtype)
+        if _is_pointwise(geometry):
+            for rows, columns in zip(_in_groups(x[part], groups), _in_groups(dy[part], groups), strict=True):
+                total[:, 0] += np.matmul(rows, columns.swapaxes(1, 2))
+            return total
+        sources = _flat_grids(x[part], grid, grid.planes, groups, dtype)
+        targets = _flat_grids(dy[part], grid, (_whole(geometry.out),), groups, dtype)
         for (_, source), (_, target) in zip(sources, targets, strict=True):
             _add_products(total, source, target[0], grid)
-        if not np.isfinite(total).all():  # zeros in the gaps may have met something infinite, and become NaN
-            total[...] = 0
-            for k, in_x, in_y in _overlaps(geometry):
-                rows, columns = _in_groups(x[in_x], groups), _in_groups(dy[in_y], groups)
-                total[:, k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
+        return total
+
+    total = shared_sum(work, len(x), x.size * len(grid.taps), products=True)
+    if not _is_pointwise(geometry) and not np.isfinite(total).all():
+        # Zeros in the gaps may have met something infinite, and become NaN.
+        for k, in_x, in_y in _overlaps(geometry):
+            rows, columns = _in_groups(x[in_x], groups), _in_groups(dy[in_y], groups)
+            total[:, k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
     return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
 
 
@@ -305,8 +311,17 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
 def channel_sums(dy: np.ndarray) -> np.ndarray:
     """The sum over images and positions."""
     flat = _in_groups(dy, 1)[:, 0]
+    ones = np.ones(flat.shape[2], dy.dtype)
     # BLAS adds up rows several times as fast as sum() does.
-    return flat.dot(np.ones(flat.shape[2], dy.dtype)).sum(axis=0)
+    return shared_sum(lambda part: np.vecdot(flat[part], ones).sum(axis=0), len(dy), dy.size)
+
+
+def _multiply_in_place(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, bias: np.ndarray | None) -> None:
+    """y = b + matrix · x at each position."""
+    groups = len(matrix)
+    np.matmul(matrix, _in_groups(x, groups), out=_in_groups(y, groups))
+    if bias is not None:
+        y += along_channels(bias, y)
 
 
 # On the flat grid ----------------------------------------------------------------------------------------------------

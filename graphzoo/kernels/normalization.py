@@ -11,29 +11,13 @@ products with ones or with each other, which BLAS carries out several times fast
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import numpy as np
 
 from .pool import empty
 from .select import accelerated
+from .workers import blocks, share, share_blocks, shared_sum
 
-BLOCK = 1 << 16
-"""Entries that are worked on at a time."""
 _LONG = 32  # from this length on, rows are cheap to broadcast a number to, and to sum one by one
-
-
-def blocks(count: int, size: int) -> Iterator[slice]:
-    """Slices of `count` samples of `size` entries each, about BLOCK entries at a time."""
-    step = max(1, BLOCK // max(size, 1))
-    return (slice(start, start + step) for start in range(0, count, step))
-
-
-def scratch(x: np.ndarray) -> np.ndarray:
-    """Room for a block of x, to be used by one block after the other: fresh memory costs more than arithmetic."""
-    step = max(1, BLOCK // max(math.prod(x.shape[1:]), 1))
-    return np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
@@ -49,11 +33,16 @@ def normalized_rows(
         The result, and for each row, (N, G, 1), its mean (None where it is not taken off) and 1/√(variance + eps).
     """
     count, groups, length = x.shape
-    mean = x.dot(np.full(length, 1 / max(length, 1), x.dtype))[..., None] if centered else None
+    mean = np.empty((count, groups, 1), x.dtype) if centered else None
     y = empty(x.shape, x.dtype)
     scale = np.empty((count, groups, 1), x.dtype)
-    for part in blocks(count, groups * length):
-        rows = x[part] if mean is None else np.subtract(x[part], mean[part], out=y[part])
+    shares = np.full(length, 1 / max(length, 1), x.dtype)
+
+    def work(part: slice) -> None:
+        rows = x[part]
+        if mean is not None:
+            mean[part, :, 0] = np.vecdot(rows, shares)
+            rows = np.subtract(rows, mean[part], out=y[part])
         squares = np.vecdot(rows, rows)[..., None]
         scale[part] = 1 / np.sqrt(squares / max(length, 1) + eps)
         rows = np.multiply(rows, scale[part], out=y[part])
@@ -61,6 +50,8 @@ def normalized_rows(
             rows *= weight
         if bias is not None:
             rows += bias
+
+    share_blocks(work, count, groups * length)
     return y, mean, scale
 
 
@@ -78,31 +69,39 @@ def row_gradients(
     """Gradients of `normalized_rows` with respect to x, weight and bias (G, K); None where they are not needed."""
     count, groups, length = x.shape
     dx = empty(x.shape, x.dtype) if need_x else None
-    dweight = np.zeros((groups, 1, length), x.dtype) if need_weight else None
-    distances, products = scratch(x), scratch(x)
-    for part in blocks(count, groups * length):
+    shares = np.full(length, 1 / max(length, 1), x.dtype)
+
+    def work(part: slice) -> np.ndarray:
         d, rows, r = dy[part], x[part], scale[part]
-        room = distances[: len(d)]
+        sums = np.zeros((2, groups, length), x.dtype)
+        room = empty(rows.shape, x.dtype)
         if mean is not None:
             rows = np.subtract(rows, mean[part], out=room)
-        if dweight is not None:  # Σ over the samples: for each group one row of factors times a matrix
-            product = np.multiply(d, rows, out=products[: len(d)])
-            dweight += np.matmul(r.transpose(1, 2, 0), product.transpose(1, 0, 2))
+        if need_weight:  # Σ over the samples: for each group one row of factors times a matrix
+            product = np.multiply(d, rows, out=empty(rows.shape, x.dtype))
+            sums[0] = np.matmul(r.transpose(1, 2, 0), product.transpose(1, 0, 2))[:, 0]
+        if need_bias:
+            sums[1] = np.ones(len(d), d.dtype).dot(d.reshape(len(d), groups * length)).reshape(groups, length)
         if dx is None:
-            continue
+            return sums
         out = dx[part]
         if weight is None:
             out[...] = d
         else:
             np.multiply(d, weight, out=out)
-        along = np.vecdot(out, rows)[..., None] * (r * r / length)
+        along = np.vecdot(out, rows)[..., None] * (r * r / max(length, 1))
         rows = np.multiply(rows, along, out=room)
         if mean is not None:
-            rows += out.dot(np.full(length, 1 / length, x.dtype))[..., None]
+            rows += np.vecdot(out, shares)[..., None]
         out -= rows
         out *= r
-    dbias = np.ones(count, dy.dtype).dot(dy.reshape(count, groups * length)) if need_bias else None
-    return dx, None if dweight is None else dweight[:, 0], None if dbias is None else dbias.reshape(groups, length)
+        return sums
+
+    def sums_of(rows: slice) -> np.ndarray:
+        return sum((work(part) for part in blocks(rows, groups * length)), np.zeros((2, groups, length), x.dtype))
+
+    dweight, dbias = shared_sum(sums_of, count, x.size)
+    return dx, dweight if need_weight else None, dbias if need_bias else None
 
 
 # Channels ------------------------------------------------------------------------------------------------------------
@@ -117,11 +116,19 @@ def normalized_channels(
     Returns:
         The result; for each channel its mean, and Σ (x - mean)².
     """
-    count = max(x.shape[0] * x.shape[2], 1)
-    mean = channel_sums(x) / count
-    y, squares = channel_distances(x, mean)
-    scale = (1 / np.sqrt(squares / count + eps)).astype(x.dtype)
-    return scaled_channels(y, None, scale if weight is None else scale * weight, bias, y), mean, squares
+    channels, count = x.shape[1], max(x.shape[0] * x.shape[2], 1)
+    y, mean, squares = empty(x.shape, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+
+    def work(part: slice) -> None:
+        target = y[:, part]
+        mean[part] = channel_sums(x[:, part]) / count
+        squares[part] = channel_distances(x[:, part], mean[part], target)
+        factor = (1 / np.sqrt(squares[part] / count + eps)).astype(x.dtype)
+        factor = factor if weight is None else factor * weight[part]
+        scaled_channels(target, None, factor, None if bias is None else bias[part], target)
+
+    share(work, channels, x.size)
+    return y, mean, squares
 
 
 @accelerated("float32", "float64")
@@ -133,18 +140,26 @@ def channel_gradients(
     Returns:
         The gradient of x, None where it is not needed; for each channel Σ dy (x - mean), and Σ dy.
     """
-    along, sums = channel_products_with_distances(dy, x, mean), channel_sums(dy)
-    if not need_x:
-        return None, along, sums
-    part = factor / max(x.shape[0] * x.shape[2], 1)
-    return through_channels(dy, x, mean, factor, part * scale * scale * along, part * sums), along, sums
+    along, sums, dx = np.empty_like(mean), np.empty_like(mean), empty(x.shape, x.dtype) if need_x else None
+    shares = factor / max(x.shape[0] * x.shape[2], 1)
+
+    def work(part: slice) -> None:
+        upstream, rows = dy[:, part], x[:, part]
+        along[part] = channel_products_with_distances(upstream, rows, mean[part])
+        sums[part] = channel_sums(upstream)
+        if dx is not None:
+            slope, level = shares[part] * scale[part] * scale[part] * along[part], shares[part] * sums[part]
+            through_channels(upstream, rows, mean[part], factor[part], slope, level, dx[:, part])
+
+    share(work, x.shape[1], x.size)
+    return dx, along, sums
 
 
 def channel_sums(x: np.ndarray) -> np.ndarray:
     """Σ over samples and positions of x (N, C, S), for each channel."""
     count, channels, size = x.shape
     if size >= _LONG:
-        return x.dot(np.ones(size, x.dtype)).sum(axis=0)
+        return np.vecdot(x, np.ones(size, x.dtype)).sum(axis=0)
     return np.ones(count, x.dtype).dot(x.reshape(count, channels * size)).reshape(channels, size).sum(axis=1)
 
 
@@ -158,15 +173,15 @@ def spread(values: np.ndarray, size: int) -> np.ndarray:
     return values[:, None] if size >= _LONG else np.repeat(values, size).reshape(-1, size)
 
 
-def channel_distances(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x - mean for x (N, C, S), and its squares' sum for each channel."""
+def channel_distances(x: np.ndarray, mean: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """x - mean for x (N, C, S), into `out`; returns its squares' sum for each channel."""
     count, channels, size = x.shape
-    distances, squares = empty(x.shape, x.dtype), np.zeros(channels, x.dtype)
+    squares = np.zeros(channels, x.dtype)
     offset = spread(mean, size)
-    for part in blocks(count, channels * size):
-        rows = np.subtract(x[part], offset, out=distances[part])
+    for part in blocks(slice(0, count), channels * size):
+        rows = np.subtract(x[part], offset, out=out[part])
         squares += channel_products(rows, rows)
-    return distances, squares
+    return squares
 
 
 def scaled_channels(
@@ -177,7 +192,7 @@ def scaled_channels(
     offset = None if mean is None else spread(mean, size)
     factor = spread(factor, size)
     shift = None if bias is None else spread(bias, size)
-    for part in blocks(count, channels * size):
+    for part in blocks(slice(0, count), channels * size):
         rows = x[part] if offset is None else np.subtract(x[part], offset, out=out[part])
         rows = np.multiply(rows, factor, out=out[part])
         if shift is not None:
@@ -189,25 +204,28 @@ def channel_products_with_distances(dy: np.ndarray, x: np.ndarray, mean: np.ndar
     """Σ dy · (x - mean) for each channel."""
     count, channels, size = x.shape
     products = np.zeros(channels, x.dtype)
-    offset, room = spread(mean, size), scratch(x)
-    for part in blocks(count, channels * size):
-        rows = np.subtract(x[part], offset, out=room[: len(x[part])])
+    offset = spread(mean, size)
+    for part in blocks(slice(0, count), channels * size):
+        rows = np.subtract(x[part], offset, out=empty(x[part].shape, x.dtype))
         products += channel_products(dy[part], rows)
     return products
 
 
 def through_channels(
-    dy: np.ndarray, x: np.ndarray, mean: np.ndarray, factor: np.ndarray, along: np.ndarray, level: np.ndarray
-) -> np.ndarray:
-    """dy · factor - (x - mean) · along - level for each channel: the gradient through batch statistics."""
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    factor: np.ndarray,
+    along: np.ndarray,
+    level: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """dy · factor - (x - mean) · along - level for each channel, into `out`: the gradient through batch statistics."""
     count, channels, size = x.shape
-    dx = empty(x.shape, x.dtype)
     mean, factor, along, level = (spread(values, size) for values in (mean, factor, along, level))
-    room = scratch(x)
-    for part in blocks(count, channels * size):
-        rows = np.subtract(x[part], mean, out=room[: len(x[part])])
+    for part in blocks(slice(0, count), channels * size):
+        rows = np.subtract(x[part], mean, out=empty(x[part].shape, x.dtype))
         rows *= along
         rows += level
-        np.multiply(dy[part], factor, out=dx[part])
-        dx[part] -= rows
-    return dx
+        np.multiply(dy[part], factor, out=out[part])
+        out[part] -= rows

@@ -10,37 +10,72 @@ import numpy as np
 from .erf import erf_quickly, erf_values
 from .pool import empty
 from .select import accelerated
-
-BLOCK = 1 << 15
-"""Entries that are worked on at a time."""
+from .workers import share_blocks
 
 
 @accelerated("float32", "float64")
 def rectified(x: np.ndarray) -> np.ndarray:
     """max(x, 0)."""
-    return np.clip(x, 0, None, out=empty(x.shape, x.dtype))
+    y = empty(x.shape, x.dtype)
+    source, target, zero = x.reshape(-1), y.reshape(-1), x.dtype.type(0)
+    share_blocks(lambda part: np.maximum(source[part], zero, out=target[part]), x.size, 1)
+    return y
 
 
 @accelerated("float32", "float64")
 def rectified_gradient(dy: Any, y: Any) -> Any:
     """The gradient through `rectified`, of which y is the result."""
-    return dy * (y > 0)
+    if dy.__class__ is not np.ndarray:
+        return dy * (y > 0)
+    dx = empty(y.shape, y.dtype)
+    upstream, values, target, zero = _flat(dy), _flat(y), dx.reshape(-1), y.dtype.type(0)
+    share_blocks(lambda part: np.multiply(upstream[part], values[part] > zero, out=target[part]), y.size, 1)
+    return dx
 
 
 @accelerated("float32")
 def normal_share(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Φ(x), and x Φ(x)."""
     share = (erf_quickly if x.dtype == np.float32 else erf_values)(x * math.sqrt(0.5))
-    share += 1
-    share *= 0.5
-    return share, x * share
+    y = empty(x.shape, x.dtype)
+    source, half, target = _flat(x), share.reshape(-1), y.reshape(-1)
+
+    def work(part: slice) -> None:
+        out = half[part]
+        out += 1
+        out *= 0.5
+        np.multiply(source[part], out, out=target[part])
+
+    share_blocks(work, x.size, 1)
+    return share, y
 
 
 @accelerated("float32")
 def normal_share_gradient(dy: np.ndarray, x: np.ndarray, share: np.ndarray) -> np.ndarray:
     """The gradient through x Φ(x), with Φ(x) in `share`: dy (Φ(x) + x Φ'(x))."""
-    density = np.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return dy * (share + x * density)
+    dx = empty(x.shape, x.dtype)
+    upstream, values, half, target = _flat(dy), _flat(x), _flat(share), dx.reshape(-1)
+
+    def work(part: slice) -> None:
+        rows, out = values[part], target[part]
+        np.multiply(rows, rows, out=out)
+        out *= -0.5
+        np.exp(out, out=out)
+        out *= 1 / math.sqrt(2 * math.pi)
+        out *= rows
+        out += half[part]
+        out *= upstream[part]
+
+    share_blocks(work, x.size, 1)
+    return dx
+
+
+def hyperbolic_tangents(x: np.ndarray) -> np.ndarray:
+    """tanh x."""
+    y = empty(x.shape, x.dtype)
+    source, target = _flat(x), y.reshape(-1)
+    share_blocks(lambda part: np.tanh(source[part], out=target[part]), x.size, 1)
+    return y
 
 
 @accelerated("float32", "float64")
@@ -49,11 +84,16 @@ def tanh_gradient(dy: Any, y: Any) -> Any:
     if dy.__class__ is not np.ndarray:
         return dy - dy * (y * y)
     dx = empty(y.shape, y.dtype)
-    upstream, values = (np.ascontiguousarray(array).reshape(-1) for array in (dy, y))
-    target = dx.reshape(-1)
-    for start in range(0, dx.size, BLOCK):  # what stays in the cache costs a fraction of what does not
-        part = slice(start, start + BLOCK)
+    upstream, values, target = _flat(dy), _flat(y), dx.reshape(-1)
+
+    def work(part: slice) -> None:
         out = np.multiply(values[part], values[part], out=target[part])
         out *= upstream[part]
         np.subtract(upstream[part], out, out=out)
+
+    share_blocks(work, y.size, 1)
     return dx
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1)

@@ -15,9 +15,7 @@ import numpy as np
 
 from .pool import empty
 from .select import accelerated
-
-BLOCK = 1 << 16
-"""Entries that are worked on at a time."""
+from .workers import share, share_blocks
 
 
 class Axis(NamedTuple):
@@ -133,11 +131,6 @@ class UnevenAxis(NamedTuple):
 Axes = Sequence[Axis | UnevenAxis]
 
 
-def _blocks(x: np.ndarray) -> Iterator[slice]:
-    step = max(1, BLOCK // max(math.prod(x.shape[1:]), 1))
-    return (slice(start, start + step) for start in range(0, len(x), step))
-
-
 def _padded(x: np.ndarray, axes: Axes, value: Any) -> np.ndarray:
     """x with the given value around it where windows reach over its ends."""
     borders = [axis.padded for axis in axes]
@@ -160,11 +153,14 @@ def _inside(axes: Axes) -> list[slice]:
 def pooled_sums(x: np.ndarray, axes: Axes) -> np.ndarray:
     """The sum of each window."""
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
-    for part in _blocks(x):
+
+    def work(part: slice) -> None:
         block = _padded(x[part], axes, 0)
         for number in range(len(axes), 0, -1):
             block = axes[number - 1].sums(block, number)
         y[part] = block
+
+    share_blocks(work, len(x), math.prod(x.shape[1:]))
     return y
 
 
@@ -173,11 +169,14 @@ def spread_sums(dy: np.ndarray, axes: Axes) -> np.ndarray:
     """The adjoint of `pooled_sums`: each window's value added to all of its entries."""
     dx = empty((len(dy), *(axis.size for axis in axes)), dy.dtype)
     inside = (slice(None), *_inside(axes))
-    for part in _blocks(dx):
+
+    def work(part: slice) -> None:
         block = dy[part]
         for number in range(len(axes), 0, -1):
             block = axes[number - 1].spread(block, number)
         dx[part] = block[inside]
+
+    share_blocks(work, len(dx), math.prod(dx.shape[1:]))
     return dx
 
 
@@ -192,11 +191,14 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 def pooled_maxima(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """The largest entry of each window; NaN where there is one."""
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
-    for part in _blocks(x):
+
+    def work(part: slice) -> None:
         block = _padded(x[part], axes, lowest(x.dtype))
         for number in range(len(axes), 0, -1):
             block = _largest(block, axes[number - 1], number)
         y[part] = block
+
+    share_blocks(work, len(x), math.prod(x.shape[1:]))
     return y
 
 
@@ -204,26 +206,34 @@ def pooled_maxima(x: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
 def pooled_maxima_and_places(x: np.ndarray, axes: Sequence[Axis]) -> tuple[np.ndarray, np.ndarray]:
     """The largest entry of each window, and where it stands in x's flattened spatial axes: the first at ties."""
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
-    places = np.empty(y.shape, np.int64)
+    places = empty(y.shape, np.dtype(np.int64))
     corners, offsets = _corners(axes), _offsets(axes)
     bordered = any(any(axis.padded) for axis in axes)
-    for part in _blocks(x):
+
+    def work(part: slice) -> None:
         block = _padded(x[part], axes, lowest(x.dtype))
         values, codes = _largest_and_codes(block, axes)
         if _doubtful(values, bordered):
             codes = _careful_codes(block, axes)
         y[part] = values
         np.add(offsets.take(codes), corners, out=places[part])
+
+    share_blocks(work, len(x), math.prod(x.shape[1:]))
     return y, places
 
 
 @accelerated("float32", "float64")
 def spread_maxima(dy: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     """Each entry of dy (rows, *spatial) added where its maximum was taken: (rows, size)."""
-    dx = np.zeros(len(dy) * size, dy.dtype)
-    rows = np.arange(len(dy)).reshape(-1, *[1] * (dy.ndim - 1))
-    np.add.at(dx, (places + rows * size).reshape(-1), dy.reshape(-1))
-    return dx.reshape(len(dy), size)
+    dx = np.zeros((len(dy), size), dy.dtype)
+
+    def work(part: slice) -> None:
+        target, upstream, where = dx[part], dy[part], places[part]
+        rows = np.arange(len(target)).reshape(-1, *[1] * (dy.ndim - 1))
+        np.add.at(target.reshape(-1), (where + rows * size).reshape(-1), upstream.reshape(-1))
+
+    share(work, len(dy), dx.size)
+    return dx
 
 
 def _largest(x: np.ndarray, axis: Axis, number: int) -> np.ndarray:

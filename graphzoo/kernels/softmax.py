@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from .attention import exponentials
-from .normalization import blocks
 from .pool import empty
 from .select import accelerated
+from .workers import share_blocks
 
 
 @accelerated("float32")
 def softmax_rows(x: np.ndarray) -> np.ndarray:
     """e^x / Σ e^x for each row of x (R, K), K ≥ 1; a row of -inf alone has no softmax, and is NaN."""
     y = empty(x.shape, x.dtype)
-    for part in blocks(*x.shape):
+
+    def work(part: slice) -> None:
         factors = exponentials(x[part], y[part])
         factors[factors == 0] = np.nan
         y[part] *= factors
+
+    share_blocks(work, *x.shape)
     return y
 
 
@@ -25,8 +28,11 @@ def softmax_rows(x: np.ndarray) -> np.ndarray:
 def softmax_rows_gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The gradient through `softmax_rows`, of which y is the result: y (dy - Σ dy y)."""
     dx = empty(y.shape, y.dtype)
-    for part in blocks(*y.shape):
+
+    def work(part: slice) -> None:
         row, out = y[part], dx[part]
         np.subtract(dy[part], np.vecdot(dy[part], row)[:, None], out=out)
         out *= row
+
+    share_blocks(work, *y.shape)
     return dx

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..backward import unbroadcast
 from ..errors import ArgumentError, ShapeError, describe
-from ..kernels.attention import blocks, exponentials
+from ..kernels.attention import exponentials
 from ..kernels.pool import empty
-from ..kernels.select import note_blas
+from ..kernels.workers import share_blocks
 from ..module import Formulas, Module, generator, record
 from ..state import Parameter
 from ..tape import Node, note_draw
@@ -94,7 +94,6 @@ class ScaledDotProductAttention(Module):
         return record(self, (q, k, v, mask))
 
     def forward(self, node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> Any:
-        note_blas()
         lead, (queries, keys) = _fitting(q, k, v, mask)
         dtype = np.result_type(q, k, v, np.float32)
         matrices = [_matrices(a, lead, dtype) for a in (q, k, v)]
@@ -106,15 +105,18 @@ class ScaledDotProductAttention(Module):
         scales = np.empty((count, queries, 1), dtype)
         whole = saving or self.need_weights
         weights = empty((count if whole else 0, queries, keys), dtype)
-        for part in blocks(count, queries * keys):
+
+        def work(part: slice) -> None:
             left, right, values = (a[part] for a in matrices)
-            scores = np.matmul(left * scale, right.swapaxes(1, 2))
+            scores = np.matmul(left * scale, right.swapaxes(1, 2), out=empty((len(left), queries, keys), dtype))
             if biases is not None:
                 scores += biases[which[part]]
-            out = weights[part] if whole else np.empty_like(scores)
+            out = weights[part] if whole else scores
             scales[part] = exponentials(scores, out)
             np.matmul(out if keep is None else out * keep[part], values, out=y[part])
             y[part] *= scales[part]
+
+        share_blocks(work, count, queries * keys, products=True)
         shape = (*lead, queries, v.shape[-1])
         node.saved = (q, k, v, mask, *((matrices, weights, scales, keep, y) if saving else ()))
         if not self.need_weights:
@@ -131,13 +133,14 @@ class ScaledDotProductAttention(Module):
         dweights = None if dweights is None else _matrices(dweights, lead, dtype)
         dq, dk, dv = (empty(a.shape, dtype) for a in matrices)
         dmask = np.empty(weights.shape, dtype) if node.needs[3] else None
-        for part in blocks(len(y), weights[0].size if len(y) else 1):
+
+        def work(part: slice) -> None:
             left, right, values = (a[part] for a in matrices)
             p, factor = weights[part], scales[part]
             kept = p if keep is None else p * keep[part]
             g = dy[part] * factor
             np.matmul(kept.swapaxes(1, 2), g, out=dv[part])
-            ds = np.matmul(g, values.swapaxes(1, 2))
+            ds = np.matmul(g, values.swapaxes(1, 2), out=empty(p.shape, dtype))
             along = np.vecdot(g, y[part])[..., None]
             if dweights is not None:
                 ds += dweights[part] * factor
@@ -150,6 +153,8 @@ class ScaledDotProductAttention(Module):
                 dmask[part] = ds
             np.matmul(ds, right * scale, out=dq[part])
             np.matmul(ds.swapaxes(1, 2), left * scale, out=dk[part])
+
+        share_blocks(work, len(y), math.prod(weights.shape[1:]), products=True)
         return tuple(
             None if a is None else unbroadcast(a.reshape(*lead, *a.shape[1:]), source.shape)
             for a, source in zip((dq, dk, dv, dmask), node.inputs, strict=True)
