@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .pool import empty
-from .workers import BLOCK, share_blocks
+from .workers import share_blocks
 
 # Numerator and denominator, highest power first: of erf(x)/x in x² for small |x|, of e^(x²) erfc(x) in |x| for large.
 _NEAR = (
@@ -85,7 +85,7 @@ def erf_quickly(x: np.ndarray) -> np.ndarray:
         out /= _polynomial(denominator, square, value)
         np.minimum(np.maximum(out, -1, out=out), 1, out=out)  # what rounding brought above one
 
-    share_blocks(work, x.size, 1, BLOCK // 2)  # three arrays at once
+    share_blocks(work, x.size, 2)  # besides x and y, there are two more arrays in use
     return y
 
 

@@ -37,7 +37,7 @@ def rectified_gradient(dy: Any, y: Any) -> Any:
 def normal_share(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Φ(x), and x Φ(x)."""
     share = (erf_quickly if x.dtype == np.float32 else erf_values)(x * math.sqrt(0.5))
-    y = empty(x.shape, x.dtype)
+    y = empty(x.shape, share.dtype)
     source, half, target = _flat(x), share.reshape(-1), y.reshape(-1)
 
     def work(part: slice) -> None:
@@ -53,7 +53,7 @@ def normal_share(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @accelerated("float32")
 def normal_share_gradient(dy: np.ndarray, x: np.ndarray, share: np.ndarray) -> np.ndarray:
     """The gradient through x Φ(x), with Φ(x) in `share`: dy (Φ(x) + x Φ'(x))."""
-    dx = empty(x.shape, x.dtype)
+    dx = empty(x.shape, share.dtype)
     upstream, values, half, target = _flat(dy), _flat(x), _flat(share), dx.reshape(-1)
 
     def work(part: slice) -> None:

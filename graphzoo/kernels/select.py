@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +18,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+
+from . import columns
+from .workers import beside_blas
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -32,7 +33,6 @@ class _Choice:
 
     allowed = os.environ.get("GRAPHZOO_FAST", "1") != "0"
     module: ModuleType | None = None
-    blas = -math.inf  # when BLAS's threads were last known to work
 
 
 def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
@@ -55,17 +55,6 @@ def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
     return mark
 
 
-def note_blas() -> None:
-    """Called where large matrix products begin. Threads of BLAS and of compiled kernels wait for work by spinning, and
-    take the processors from each other: while BLAS is at work, compiled kernels keep to one thread."""
-    _Choice.blas = time.monotonic()
-
-
-def beside_blas() -> bool:
-    """Whether BLAS's threads were at work within the last second."""
-    return time.monotonic() - _Choice.blas < 1.0
-
-
 def compiled() -> ModuleType | None:
     """The compiled kernels; None without Numba, which is imported here, at the first array that is large enough."""
     if _Choice.module is None:
@@ -80,6 +69,15 @@ def compiled() -> ModuleType | None:
             return None
         _Choice.module = module
     return _Choice.module
+
+
+def flat_products(entries: int, dtype: np.dtype[Any]) -> Any:
+    """The module that multiplies on the flat grid, for so many entries of an image's grid: `direct` or `columns`."""
+    if entries < SMALLEST or not _Choice.allowed or dtype not in (np.float32, np.float64) or compiled() is None:
+        return columns
+    from . import direct
+
+    return direct
 
 
 @contextmanager

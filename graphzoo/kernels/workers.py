@@ -7,15 +7,15 @@ keeps to the thread that calls it. NumPy lets go of the interpreter's lock while
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
-
-from .select import note_blas
 
 T = TypeVar("T")
 
@@ -35,6 +35,18 @@ class _Pool:
 
     lock = Lock()
     executor: ThreadPoolExecutor | None = None
+    blas = -math.inf  # when BLAS's own threads were last known to work
+
+
+def note_blas() -> None:
+    """Called where large matrix products begin. Threads of BLAS and of compiled kernels wait for work by spinning, and
+    take the processors from each other: while BLAS is at work, compiled kernels keep to one thread."""
+    _Pool.blas = time.monotonic()
+
+
+def beside_blas() -> bool:
+    """Whether BLAS's threads were at work within the last second."""
+    return time.monotonic() - _Pool.blas < 1.0
 
 
 def _forget() -> None:
@@ -111,19 +123,17 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
             library.set_num_threads(number)
 
 
-def blocks(rows: slice, size: int, block: int = BLOCK) -> Iterator[slice]:
-    """Slices of samples of `size` entries each, about `block` entries at a time."""
-    step = max(1, block // max(size, 1))
+def blocks(rows: slice, size: int) -> Iterator[slice]:
+    """Slices of samples of `size` entries each, about BLOCK entries at a time."""
+    step = max(1, BLOCK // max(size, 1))
     return (slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
 
 
-def share_blocks(
-    work: Callable[[slice], Any], count: int, size: int, block: int = BLOCK, products: bool = False
-) -> None:
+def share_blocks(work: Callable[[slice], Any], count: int, size: int, products: bool = False) -> None:
     """`work` on blocks of `count` samples of `size` entries each, one after the other in each thread."""
 
     def some(rows: slice) -> None:
-        for part in blocks(rows, size, block):
+        for part in blocks(rows, size):
             work(part)
 
     share(some, count, count * size, products)

@@ -111,7 +111,7 @@ class ScaledDotProductAttention(Module):
             scores = np.matmul(left * scale, right.swapaxes(1, 2), out=empty((len(left), queries, keys), dtype))
             if biases is not None:
                 scores += biases[which[part]]
-            out = weights[part] if whole else scores
+            out = weights[part] if whole else empty(scores.shape, dtype)
             scales[part] = exponentials(scores, out)
             np.matmul(out if keep is None else out * keep[part], values, out=y[part])
             y[part] *= scales[part]

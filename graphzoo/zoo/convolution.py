@@ -13,7 +13,6 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..kernels.convolution import (
-    Geometry,
     bordered,
     bordered_adjoint,
     channel_sums,
@@ -21,6 +20,7 @@ from ..kernels.convolution import (
     correlate_adjoint,
     kernel_gradient,
 )
+from ..kernels.grid import Geometry
 from ..module import Formulas, Module, generator
 from ..state import Parameter
 from ..tape import Node

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DtypeError, ShapeError, describe
-from ..kernels.select import SMALLEST, note_blas
+from ..kernels.select import SMALLEST
+from ..kernels.workers import note_blas
 from ..module import Formulas, Module, generator
 from ..state import Parameter
 from ..tape import Node, stand_in

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..kernels.select import SMALLEST, note_blas
+from ..kernels.select import SMALLEST
+from ..kernels.workers import note_blas
 from ..module import Formulas, Module, binary, record
 from ..tape import Node
 from ..tensor import Tensor

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..kernels.convolution import Geometry, channel_sums, correlate, correlate_adjoint, kernel_gradient
+from ..kernels.convolution import channel_sums, correlate, correlate_adjoint, kernel_gradient
+from ..kernels.grid import Geometry
 from ..module import Formulas, generator
 from ..state import Parameter
 from ..tape import Node

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphzoo as gz
-from graphzoo.kernels import attention as kernel
+from graphzoo.kernels import workers
 from tests.helpers import assert_gradients, assert_like_torch
 
 SDPA = gz.scaled_dot_product_attention
@@ -118,7 +118,7 @@ def test_in_blocks_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
         return [y.numpy(), *gz.grad(y, leaves, gradient=np.ones(y.shape))]
 
     whole = run()
-    monkeypatch.setattr(kernel, "BLOCK", 30)
+    monkeypatch.setattr(workers, "BLOCK", 30)
     for one, other in zip(run(), whole, strict=True):
         np.testing.assert_allclose(one, other, 1e-12)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import graphzoo as gz
 from graphzoo.kernels import convolution as kernels
+from graphzoo.kernels import spectra
+from graphzoo.kernels.grid import Geometry
 from tests.helpers import assert_gradients, numeric_gradients
 
 CONVS = {1: gz.Conv1d, 2: gz.Conv2d, 3: gz.Conv3d}
@@ -550,7 +552,7 @@ WIDE = [
 def test_wide_kernels_by_transforms(size: Any, kernel: Any, padding: Any, groups: int, monkeypatch: Any) -> None:
     out = tuple(n + 2 * p - k + 1 for n, p, k in zip(size, padding, kernel, strict=True))
     ones = (1,) * len(size)
-    geometry = kernels.Geometry(size, out, kernel, ones, padding, ones)
+    geometry = Geometry(size, out, kernel, ones, padding, ones)
     x, dy = normal(2, 2 * groups, *size), normal(2, 3 * groups, *out, seed=1)
     weight, bias = normal(3 * groups, 2, *kernel, seed=2), normal(3 * groups, seed=3)
 
@@ -562,9 +564,9 @@ def test_wide_kernels_by_transforms(size: Any, kernel: Any, padding: Any, groups
             kernels.kernel_gradient(x, dy, geometry, groups),
         ]
 
-    assert kernels._is_wide(geometry, x)
+    assert spectra.is_wide(geometry, x)
     found = passes()
-    monkeypatch.setattr(kernels, "WIDE", 10**9)
+    monkeypatch.setattr(spectra, "WIDE", 10**9)
     for got, right in zip(found, passes(), strict=True):
         assert (got.shape, got.dtype) == (right.shape, right.dtype)
         tolerance = 1e-10 if right.dtype == np.float64 else 1e-4
@@ -582,7 +584,7 @@ def test_wide_kernels_spread_nothing_that_is_not_finite() -> None:
 
 
 def test_strided_or_dilated_kernels_are_not_wide() -> None:
-    geometry = kernels.Geometry((60, 60), (20, 20), (21, 21), (2, 2), (0, 0), (1, 1))
-    assert not kernels._is_wide(geometry)
-    assert not kernels._is_wide(geometry._replace(stride=(1, 1), dilation=(1, 2)))
-    assert kernels._is_wide(geometry._replace(stride=(1, 1)))
+    geometry = Geometry((60, 60), (20, 20), (21, 21), (2, 2), (0, 0), (1, 1))
+    assert not spectra.is_wide(geometry)
+    assert not spectra.is_wide(geometry._replace(stride=(1, 1), dilation=(1, 2)))
+    assert spectra.is_wide(geometry._replace(stride=(1, 1)))
