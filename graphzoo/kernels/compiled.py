@@ -1,46 +1,82 @@
 """Twins of plain kernels, compiled by Numba: what NumPy streams through memory several times is done in one go here.
 
-`run` calls a twin by the plain kernel's name. Work is shared among threads by rows or channels, as many as BLAS has,
-but one beside BLAS; sums are taken in another order than NumPy's, so that results agree to rounding and no further.
-Compiled code is kept on disk (Numba's cache): a second process doesn't compile again.
+`run` calls a twin by the plain kernel's name. Work is shared among threads by rows or channels (see `workers`; Numba's
+own threads would go on looking for work when they have none, and take the processors from BLAS's); sums are taken in
+another order than NumPy's, so that results agree to rounding and no further. Compiled code is kept on disk (Numba's
+cache): a second process doesn't compile again.
 """
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
-import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit, types
+from numba.extending import intrinsic
 
 from .erf import SINGLE, SINGLE_END
 from .pool import empty
+from .workers import share, shared_sum, watch_with
 
 # NaN and infinity keep their meaning; sums may be reordered, which is what lets them use vector registers.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": FAST, "nogil": True}
 
-_lock = Lock()  # Numba's own threads serve one caller at a time
 
-THREADS = max(1, min(numba.get_num_threads(), int(os.environ.get("OMP_NUM_THREADS") or numba.get_num_threads())))
-
-
-def run(name: str, first: np.ndarray, *others: Any, beside_blas: bool = False) -> Any:
+def run(name: str, first: np.ndarray, *others: Any) -> Any:
     """A twin's result; NotImplemented where it does not know the case."""
-    with _lock:
-        numba.set_num_threads(1 if beside_blas else THREADS)
-        return TWINS[name](first, *others)
+    return TWINS[name](first, *others)
 
 
-def parallel(function: Callable[..., Any]) -> Callable[..., Any]:
-    return njit(parallel=True, **OPTIONS)(function)
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return njit(**OPTIONS)(function)
+
+
+def by_rows(function: Callable[..., Any], *arrays: Any) -> None:
+    """A compiled function of arrays whose rows (entries along the first axis) have nothing to do with each other, by
+    several threads; what is no array is handed on."""
+    count = next(array for array in arrays if isinstance(array, np.ndarray)).shape[0]
+    entries = max(array.size for array in arrays if isinstance(array, np.ndarray))
+
+    def work(part: slice) -> None:
+        function(*[array[part] if isinstance(array, np.ndarray) else array for array in arrays])
+
+    share(work, count, entries)
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(inline="always", **OPTIONS)(function)
+
+
+# Waiting -------------------------------------------------------------------------------------------------------------
+
+TURNS = 500_000
+"""Looks at a number before a thread goes to sleep: about half a millisecond."""
+
+
+@intrinsic
+def _look(typing, number):
+    """The first entry of an array, as other threads have left it."""
+
+    def write(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load_atomic(data, "acquire", 8)
+
+    return types.int64(number), write
+
+
+@compiled
+def watch(number, old, patience):
+    for _ in range(TURNS):
+        if _look(number) != old:
+            for _ in range(patience):
+                _look(number)
+            break
+
+
+watch_with(watch)
 
 
 # Functions of float32 ------------------------------------------------------------------------------------------------
@@ -90,67 +126,67 @@ def erf_single(x):
 # Entry by entry ------------------------------------------------------------------------------------------------------
 
 
-@parallel
+@compiled
 def _rectify(x, zero, y):
-    for i in prange(x.size):
+    for i in range(x.size):
         v = x[i]
         y[i] = zero if v <= zero else v  # NaN stays
 
 
-@parallel
+@compiled
 def _rectify_gradient(y, dy, dx):
-    for i in prange(y.size):
+    for i in range(y.size):
         dx[i] = dy[i] if y[i] > 0 else dy[i] * 0  # as NumPy's: NaN where dy is infinite
 
 
-@parallel
+@compiled
 def _gelu(x, share, y):
-    for i in prange(x.size):
+    for i in range(x.size):
         s = (erf_single(x[i] * ROOT_HALF) + ONE) * HALF
         share[i] = s
         y[i] = x[i] * s
 
 
-@parallel
+@compiled
 def _gelu_gradient(x, share, dy, dx):
-    for i in prange(x.size):
+    for i in range(x.size):
         v = x[i]
         dx[i] = dy[i] * (share[i] + v * exp_below(-v * v * HALF) * DENSITY)
 
 
-@parallel
+@compiled
 def _tanh_gradient(y, dy, dx):
-    for i in prange(y.size):
+    for i in range(y.size):
         dx[i] = dy[i] - dy[i] * (y[i] * y[i])
 
 
 def tanh_gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     dx = empty(y.shape, dy.dtype)
-    _tanh_gradient(flat(y), dy.reshape(-1), dx.reshape(-1))
+    by_rows(_tanh_gradient, flat(y), dy.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def rectified(x: np.ndarray) -> np.ndarray:
     y = empty(x.shape, x.dtype)
-    _rectify(x.reshape(-1), x.dtype.type(0), y.reshape(-1))
+    by_rows(_rectify, x.reshape(-1), x.dtype.type(0), y.reshape(-1))
     return y
 
 
 def rectified_gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     dx = empty(y.shape, y.dtype)
-    _rectify_gradient(flat(y), dy.reshape(-1), dx.reshape(-1))
+    by_rows(_rectify_gradient, flat(y), dy.reshape(-1), dx.reshape(-1))
     return dx
 
 
 def normal_share(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    share, y = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
-    _gelu(x.reshape(-1), share.reshape(-1), y.reshape(-1))
-    return share, y
+    shares, y = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
+    by_rows(_gelu, x.reshape(-1), shares.reshape(-1), y.reshape(-1))
+    return shares, y
 
 
 def normal_share_gradient(dy: np.ndarray, x: np.ndarray, share: np.ndarray) -> np.ndarray:
     dx = empty(x.shape, x.dtype)
-    _gelu_gradient(flat(x), flat(share), dy.reshape(-1), dx.reshape(-1))
+    by_rows(_gelu_gradient, flat(x), flat(share), dy.reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -162,9 +198,9 @@ def flat(array: np.ndarray) -> np.ndarray:
 # Softmax of rows -----------------------------------------------------------------------------------------------------
 
 
-@parallel
+@compiled
 def _softmax(x, bits, y):
-    for i in prange(x.shape[0]):
+    for i in range(x.shape[0]):
         row, signed, out = x[i], bits[i], y[i]
         # As integers in the order of the numbers, for which a maximum is quick; a positive NaN is above all of them.
         top = np.int32(-(2**31))
@@ -181,9 +217,9 @@ def _softmax(x, bits, y):
             out[k] *= factor
 
 
-@parallel
+@compiled
 def _softmax_gradient(y, dy, dx):
-    for i in prange(y.shape[0]):
+    for i in range(y.shape[0]):
         row, upstream, out = y[i], dy[i], dx[i]
         total = row[0] * 0
         for k in range(row.size):
@@ -194,23 +230,23 @@ def _softmax_gradient(y, dy, dx):
 
 def softmax_rows(x: np.ndarray) -> np.ndarray:
     y = empty(x.shape, x.dtype)
-    _softmax(x, x.view(np.int32), y)
+    by_rows(_softmax, x, x.view(np.int32), y)
     return y
 
 
 def softmax_rows_gradient(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     dx = empty(y.shape, y.dtype)
-    _softmax_gradient(np.ascontiguousarray(y), dy, dx)
+    by_rows(_softmax_gradient, np.ascontiguousarray(y), dy, dx)
     return dx
 
 
 # Normalised rows -----------------------------------------------------------------------------------------------------
 
 
-@parallel
-def _normalize_rows(x, weight, bias, eps, centered, y, means, scales):
-    rows, groups, length = x.shape[0], weight.shape[0], x.shape[1]
-    for i in prange(rows):
+@compiled
+def _normalize_rows(part, x, weight, bias, eps, centered, y, means, scales):
+    groups, length = weight.shape[0], x.shape[1]
+    for i in range(part.start, part.stop):
         row, out = x[i], y[i]
         factor, shift = weight[i % groups], bias[i % groups]
         mean = row[0] * 0
@@ -228,29 +264,27 @@ def _normalize_rows(x, weight, bias, eps, centered, y, means, scales):
             out[k] = (row[k] - mean) * scale * factor[k] + shift[k]
 
 
-@parallel
-def _row_gradients(dy, x, means, scales, weight, centered, dx, parts):
-    rows, groups, length = x.shape[0], weight.shape[0], x.shape[1]
-    many = parts.shape[0]
-    for part in prange(many):
-        sums = parts[part]  # of the gradients of weight, and of bias
-        for i in range(part * rows // many, (part + 1) * rows // many):
-            row, upstream, out, factor = x[i], dy[i], dx[i], weight[i % groups]
-            total, plain = sums[0, i % groups], sums[1, i % groups]
-            mean, scale = means[i], scales[i]
-            along, level = row[0] * 0, row[0] * 0
-            for k in range(length):
-                normal = (row[k] - mean) * scale
-                total[k] += upstream[k] * normal
-                plain[k] += upstream[k]
-                g = upstream[k] * factor[k]
-                along += g * normal
-                level += g
-            along /= length
-            level = level / length if centered else level * 0
-            for k in range(length):
-                normal = (row[k] - mean) * scale
-                out[k] = (upstream[k] * factor[k] - normal * along - level) * scale
+@compiled
+def _row_gradients(part, dy, x, means, scales, weight, centered, dx, sums):
+    """`sums` are of the gradients of weight, and of bias."""
+    groups, length = weight.shape[0], x.shape[1]
+    for i in range(part.start, part.stop):
+        row, upstream, out, factor = x[i], dy[i], dx[i], weight[i % groups]
+        total, plain = sums[0, i % groups], sums[1, i % groups]
+        mean, scale = means[i], scales[i]
+        along, level = row[0] * 0, row[0] * 0
+        for k in range(length):
+            normal = (row[k] - mean) * scale
+            total[k] += upstream[k] * normal
+            plain[k] += upstream[k]
+            g = upstream[k] * factor[k]
+            along += g * normal
+            level += g
+        along /= length
+        level = level / length if centered else level * 0
+        for k in range(length):
+            normal = (row[k] - mean) * scale
+            out[k] = (upstream[k] * factor[k] - normal * along - level) * scale
 
 
 def normalized_rows(
@@ -263,7 +297,8 @@ def normalized_rows(
         ones = np.broadcast_to(ones, zeros.shape).copy()
     y, means, scales = empty(x.shape, x.dtype), *(np.empty(count * groups, x.dtype) for _ in range(2))
     flat_x, flat_y = x.reshape(-1, length), y.reshape(-1, length)
-    _normalize_rows(flat_x, ones, zeros, x.dtype.type(eps), centered, flat_y, means, scales)
+    others = (flat_x, ones, zeros, x.dtype.type(eps), centered, flat_y, means, scales)
+    share(lambda part: _normalize_rows(part, *others), len(flat_x), x.size)
     shape = (count, groups, 1)
     return y, means.reshape(shape) if centered else None, scales.reshape(shape)
 
@@ -281,36 +316,42 @@ def row_gradients(
     count, groups, length = x.shape
     ones = np.ones((groups, length), x.dtype) if weight is None else weight
     means = np.zeros(count * groups, x.dtype) if mean is None else mean.reshape(-1)
-    dx, parts = empty(x.shape, x.dtype), np.zeros((4 * THREADS, 2, groups, length), x.dtype)
-    rows = (array.reshape(-1, length) for array in (np.ascontiguousarray(dy), np.ascontiguousarray(x)))
-    _row_gradients(*rows, means, scale.reshape(-1), ones, mean is not None, dx.reshape(-1, length), parts)
-    dweight, dbias = parts.sum(axis=0)
+    dx = empty(x.shape, x.dtype)
+    rows = [array.reshape(-1, length) for array in (np.ascontiguousarray(dy), np.ascontiguousarray(x))]
+    others = (*rows, means, scale.reshape(-1), ones, mean is not None, dx.reshape(-1, length))
+
+    def work(part: slice) -> np.ndarray:
+        sums = np.zeros((2, groups, length), x.dtype)
+        _row_gradients(part, *others, sums)
+        return sums
+
+    dweight, dbias = shared_sum(work, count * groups, x.size)
     return dx if need_x else None, dweight if need_weight else None, dbias if need_bias else None
 
 
 # Normalised channels -------------------------------------------------------------------------------------------------
 
 
-@parallel
-def _normalize_channels(x, weight, bias, eps, y, means, squares):
-    count, channels, size = x.shape
-    for c in prange(channels):
+@compiled
+def _normalize_channels(part, x, weight, bias, eps, y, means, squares):
+    count, _, size = x.shape
+    for c in range(part.start, part.stop):
         total = x[0, c, 0] * 0
         for n in range(count):
             row = x[n, c]
-            part = row[0] * 0
+            some = row[0] * 0
             for k in range(size):
-                part += row[k]
-            total += part
+                some += row[k]
+            total += some
         mean = total / (count * size)
         distances = mean * 0
         for n in range(count):
             row = x[n, c]
-            part = row[0] * 0
+            some = row[0] * 0
             for k in range(size):
                 distance = row[k] - mean
-                part += distance * distance
-            distances += part
+                some += distance * distance
+            distances += some
         means[c], squares[c] = mean, distances
         factor = weight[c] * (1 / np.sqrt(distances / (count * size) + eps)) + mean * 0
         shift = bias[c]
@@ -320,10 +361,10 @@ def _normalize_channels(x, weight, bias, eps, y, means, squares):
                 out[k] = (row[k] - mean) * factor + shift
 
 
-@parallel
-def _channel_gradients(dy, x, means, scales, factors, dx, alongs, sums):
-    count, channels, size = x.shape
-    for c in prange(channels):
+@compiled
+def _channel_gradients(part, dy, x, means, scales, factors, dx, alongs, sums):
+    count, _, size = x.shape
+    for c in range(part.start, part.stop):
         mean = means[c]
         along, total = mean * 0, mean * 0
         for n in range(count):
@@ -336,8 +377,8 @@ def _channel_gradients(dy, x, means, scales, factors, dx, alongs, sums):
             total += plain
         alongs[c], sums[c] = along, total
         factor = factors[c]
-        part = factor / (count * size)
-        slope, level = part * scales[c] * scales[c] * along, part * total
+        each = factor / (count * size)
+        slope, level = each * scales[c] * scales[c] * along, each * total
         for n in range(count):
             row, upstream, out = x[n, c], dy[n, c], dx[n, c]
             for k in range(size):
@@ -351,7 +392,8 @@ def normalized_channels(
     y, means, squares = empty(x.shape, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     ones = np.ones(channels, x.dtype) if weight is None else weight
     zeros = np.zeros(channels, x.dtype) if bias is None else bias
-    _normalize_channels(x, ones, zeros, x.dtype.type(eps), y, means, squares)
+    others = (x, ones, zeros, x.dtype.type(eps), y, means, squares)
+    share(lambda part: _normalize_channels(part, *others), channels, x.size)
     return y, means, squares
 
 
@@ -359,7 +401,8 @@ def channel_gradients(
     dy: np.ndarray, x: np.ndarray, mean: np.ndarray, scale: np.ndarray, factor: np.ndarray, need_x: bool
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     dx, along, sums = empty(x.shape, x.dtype), np.empty_like(mean), np.empty_like(mean)
-    _channel_gradients(dy, np.ascontiguousarray(x), mean, scale, factor, dx, along, sums)
+    others = (dy, np.ascontiguousarray(x), mean, scale, factor, dx, along, sums)
+    share(lambda part: _channel_gradients(part, *others), x.shape[1], x.size)
     return dx if need_x else None, along, sums
 
 
@@ -373,11 +416,11 @@ def over(new, old):
     return (new > old) | ((new != new) & (old == old))
 
 
-@parallel
+@compiled
 def _pairs(x, y, places):
     """The maxima of 2×2 tiles."""
     width = x.shape[2]
-    for r in prange(x.shape[0]):
+    for r in range(x.shape[0]):
         for i in range(y.shape[1]):
             upper, lower, best, place = x[r, 2 * i], x[r, 2 * i + 1], y[r, i], places[r, i]
             start = 2 * i * width
@@ -391,25 +434,26 @@ def _pairs(x, y, places):
                 place[j] = start + 2 * j + which
 
 
-@parallel
+@compiled
 def _spread(dy, places, dx):
-    for r in prange(dy.shape[0]):
+    for r in range(dy.shape[0]):
+        dx[r] = 0
         for k in range(dy.shape[1]):
             dx[r, places[r, k]] += dy[r, k]
 
 
-@parallel
+@compiled
 def _sum_pairs(x, y):
-    for r in prange(x.shape[0]):
+    for r in range(x.shape[0]):
         for i in range(y.shape[1]):
             upper, lower, out = x[r, 2 * i], x[r, 2 * i + 1], y[r, i]
             for j in range(out.size):
                 out[j] = (upper[2 * j] + upper[2 * j + 1]) + (lower[2 * j] + lower[2 * j + 1])
 
 
-@parallel
+@compiled
 def _spread_pairs(dy, dx):
-    for r in prange(dy.shape[0]):
+    for r in range(dy.shape[0]):
         for i in range(dy.shape[1]):
             row, upper, lower = dy[r, i], dx[r, 2 * i], dx[r, 2 * i + 1]
             for j in range(row.size):
@@ -425,7 +469,7 @@ def pooled_sums(x: np.ndarray, axes: Any) -> np.ndarray:
     if not are_pairs(axes):
         return NotImplemented
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
-    _sum_pairs(x, y)
+    by_rows(_sum_pairs, x, y)
     return y
 
 
@@ -433,7 +477,7 @@ def spread_sums(dy: np.ndarray, axes: Any) -> np.ndarray:
     if not are_pairs(axes):
         return NotImplemented
     dx = empty((len(dy), *(axis.size for axis in axes)), dy.dtype)
-    _spread_pairs(dy, dx)
+    by_rows(_spread_pairs, dy, dx)
     return dx
 
 
@@ -442,22 +486,21 @@ def pooled_maxima_and_places(x: np.ndarray, axes: Any) -> tuple[np.ndarray, np.n
         return NotImplemented
     y = empty((len(x), *(axis.out for axis in axes)), x.dtype)
     places = empty(y.shape, np.dtype(np.int64))
-    _pairs(x, y, places)
+    by_rows(_pairs, x, y, places)
     return y, places
 
 
 def spread_maxima(dy: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     dx = empty((len(dy), size), dy.dtype)
-    dx[...] = 0
-    _spread(dy.reshape(len(dy), -1), places.reshape(len(dy), -1), dx)
+    by_rows(_spread, dy.reshape(len(dy), -1), places.reshape(len(dy), -1), dx)
     return dx
 
 
 # Convolutions in which each channel has a kernel of its own -----------------------------------------------------------
 
 
-@parallel
-def _shifted_sums(x, weight, bias, rows, columns, dilation, y):
+@compiled
+def _shifted_sums(part, x, weight, bias, rows, columns, dilation, y):
     """y[n, c, i, j] = b[c] + Σ w[c, k, m] x[n, c, i + k · dilation - rows, j + m · dilation - columns].
 
     Each image is copied to a grid with the padding between its lines: then every entry of the kernel is one long sum.
@@ -467,42 +510,67 @@ def _shifted_sums(x, weight, bias, rows, columns, dilation, y):
     line = max(width + columns, wide + (kernel[1] - 1) * dilation[1])
     lines = max(height + rows, tall + (kernel[0] - 1) * dilation[0])
     length = (tall - 1) * line + wide
-    for nc in prange(x.shape[0] * channels):
+    for nc in range(part.start, part.stop):
         n, c = nc // channels, nc % channels
         grid = np.zeros(lines * line, x.dtype)
         for i in range(height):
-            begin = (i + rows) * line + columns
-            grid[begin : begin + width] = x[n, c, i]
+            row, inside = x[n, c, i], grid[(i + rows) * line + columns :]
+            for j in range(width):
+                inside[j] = row[j]
         total = np.full(length, bias[c], x.dtype)
         for k in range(kernel[0]):
-            for m in range(kernel[1]):
-                w = weight[c, k, m]
-                seen = grid[k * dilation[0] * line + m * dilation[1] :]
+            below, threes = grid[k * dilation[0] * line :], kernel[1] // 3 * 3
+            for m in range(0, threes, 3):  # to read the sum, and to write it, costs as much as to add to it
+                w0, w1, w2 = weight[c, k, m], weight[c, k, m + 1], weight[c, k, m + 2]
+                seen0 = below[m * dilation[1] :]
+                seen1, seen2 = seen0[dilation[1] :], seen0[2 * dilation[1] :]
+                for i in range(length):
+                    total[i] += w0 * seen0[i] + w1 * seen1[i] + w2 * seen2[i]
+            for m in range(threes, kernel[1]):
+                w, seen = weight[c, k, m], below[m * dilation[1] :]
                 for i in range(length):
                     total[i] += w * seen[i]
         for i in range(tall):
-            y[n, c, i] = total[i * line : i * line + wide]
+            row, inside = y[n, c, i], total[i * line :]
+            for j in range(wide):
+                row[j] = inside[j]
 
 
-@parallel
-def _shifted_products(x, dy, rows, columns, dilation, dw):
+@compiled
+def _shifted_products(part, x, dy, rows, columns, dilation, dw):
     """dw[c, k, m] = Σ dy[n, c, i, j] x[n, c, i + k · dilation - rows, j + m · dilation - columns]."""
     (height, width), (tall, wide), kernel = x.shape[2:], dy.shape[2:], dw.shape[1:]
     line = max(width + columns, wide + (kernel[1] - 1) * dilation[1])
     lines = max(height + rows, tall + (kernel[0] - 1) * dilation[0])
     length = (tall - 1) * line + wide
-    for c in prange(x.shape[1]):
+    for c in range(part.start, part.stop):
         grid, upstream = np.zeros(lines * line, x.dtype), np.zeros(length, x.dtype)
+        zero = upstream[0] * 0
         for n in range(x.shape[0]):
             for i in range(height):
-                begin = (i + rows) * line + columns
-                grid[begin : begin + width] = x[n, c, i]
+                row, inside = x[n, c, i], grid[(i + rows) * line + columns :]
+                for j in range(width):
+                    inside[j] = row[j]
             for i in range(tall):
-                upstream[i * line : i * line + wide] = dy[n, c, i]
+                row, inside = dy[n, c, i], upstream[i * line :]
+                for j in range(wide):
+                    inside[j] = row[j]
             for k in range(kernel[0]):
-                for m in range(kernel[1]):
-                    seen = grid[k * dilation[0] * line + m * dilation[1] :]
-                    total = upstream[0] * 0
+                below, threes = grid[k * dilation[0] * line :], kernel[1] // 3 * 3
+                for m in range(0, threes, 3):
+                    seen0 = below[m * dilation[1] :]
+                    seen1, seen2 = seen0[dilation[1] :], seen0[2 * dilation[1] :]
+                    sum0, sum1, sum2 = zero, zero, zero
+                    for i in range(length):
+                        value = upstream[i]
+                        sum0 += value * seen0[i]
+                        sum1 += value * seen1[i]
+                        sum2 += value * seen2[i]
+                    dw[c, k, m] += sum0
+                    dw[c, k, m + 1] += sum1
+                    dw[c, k, m + 2] += sum2
+                for m in range(threes, kernel[1]):
+                    seen, total = below[m * dilation[1] :], zero
                     for i in range(length):
                         total += upstream[i] * seen[i]
                     dw[c, k, m] += total
@@ -527,7 +595,8 @@ def correlate(
         return NotImplemented
     y = empty((len(x), groups, *geometry.out), x.dtype)
     shift = np.zeros(groups, x.dtype) if bias is None else bias.astype(x.dtype, copy=False)
-    _shifted_sums(x, np.ascontiguousarray(weight[:, 0]), shift, *geometry.padding, geometry.dilation, y)
+    others = (x, np.ascontiguousarray(weight[:, 0]), shift, *geometry.padding, geometry.dilation, y)
+    share(lambda part: _shifted_sums(part, *others), len(x) * groups, x.size * math.prod(geometry.kernel))
     return y
 
 
@@ -541,7 +610,8 @@ def correlate_adjoint(
         return NotImplemented
     dx = empty((len(dy), groups, *geometry.size), dy.dtype)
     shift = np.zeros(groups, dy.dtype) if bias is None else bias.astype(dy.dtype, copy=False)
-    _shifted_sums(dy, np.ascontiguousarray(weight[:, 0, ::-1, ::-1]), shift, *back, geometry.dilation, dx)
+    others = (dy, np.ascontiguousarray(weight[:, 0, ::-1, ::-1]), shift, *back, geometry.dilation, dx)
+    share(lambda part: _shifted_sums(part, *others), len(dy) * groups, dy.size * math.prod(geometry.kernel))
     return dx
 
 
@@ -549,27 +619,9 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Any, groups: int) -
     if not is_depthwise(geometry, groups, x.shape[1], x, dy) or dy.shape[1] != groups:
         return NotImplemented
     dw = np.zeros((groups, *geometry.kernel), x.dtype)
-    _shifted_products(x, np.ascontiguousarray(dy), *geometry.padding, geometry.dilation, dw)
+    others = (x, np.ascontiguousarray(dy), *geometry.padding, geometry.dilation, dw)
+    share(lambda part: _shifted_products(part, *others), groups, x.size * math.prod(geometry.kernel))
     return dw[:, None] if np.isfinite(dw).all() else NotImplemented  # zeros may have met something infinite
-
-
-@parallel
-def _sum_channels(dy, sums):
-    for c in prange(dy.shape[1]):
-        total = sums[c] * 0
-        for n in range(dy.shape[0]):
-            row = dy[n, c]
-            part = total * 0
-            for k in range(row.size):
-                part += row[k]
-            total += part
-        sums[c] = total
-
-
-def channel_sums(dy: np.ndarray) -> np.ndarray:
-    sums = np.zeros(dy.shape[1], dy.dtype)
-    _sum_channels(dy.reshape(len(dy), dy.shape[1], -1), sums)
-    return sums
 
 
 TWINS: dict[str, Callable[..., Any]] = {
@@ -593,6 +645,5 @@ TWINS: dict[str, Callable[..., Any]] = {
         correlate,
         correlate_adjoint,
         kernel_gradient,
-        channel_sums,
     )
 }

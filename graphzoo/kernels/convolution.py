@@ -51,7 +51,7 @@ def correlate(
         for some, source in flat_grids(images, grid, grid.planes, groups, dtype):
             _fill(target[some], multiply(source, grid.length(len(target[some]), geometry.out)), grid, groups, bias)
 
-    share(work, len(x), x.size * len(grid.taps), products=True)
+    share(work, len(x), x.size * len(grid.taps))
     return y
 
 
@@ -96,7 +96,7 @@ def correlate_adjoint(
                 if inside.size:
                     _fill(inside, multiply(source, grid.length(len(inside), plane.size)), grid, groups, bias)
 
-    share(work, len(dy), dy.size * len(grid.taps), products=True)
+    share(work, len(dy), dy.size * len(grid.taps))
     return dx
 
 
@@ -118,7 +118,7 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
             return np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)[:, None].astype(dtype, copy=False)
         return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
 
-    total = shared_sum(work, len(x), x.size * len(grid.taps), products=True)
+    total = shared_sum(work, len(x), x.size * len(grid.taps))
     if not _is_pointwise(geometry) and not np.isfinite(total).all():
         # Zeros in the gaps may have met something infinite, and become NaN.
         for k, in_x, in_y in _overlaps(geometry):
@@ -127,7 +127,6 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
 
 
-@accelerated("float32", "float64")
 def channel_sums(dy: np.ndarray) -> np.ndarray:
     """The sum over images and positions."""
     flat = _in_groups(dy, 1)[:, 0]

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import columns
-from .workers import beside_blas
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -45,7 +44,7 @@ def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
             if first.size < SMALLEST or not _Choice.allowed or first.__class__ is not np.ndarray:
                 return plain(first, *others)
             if first.dtype in dtypes and first.flags.c_contiguous and (twins := compiled()) is not None:
-                result = twins.run(plain.__name__, first, *others, beside_blas=beside_blas())
+                result = twins.run(plain.__name__, first, *others)
                 if result is not NotImplemented:  # a twin may know the common cases only
                     return result
             return plain(first, *others)

@@ -7,15 +7,16 @@ keeps to the thread that calls it. NumPy lets go of the interpreter's lock while
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from functools import cache
-from threading import Lock
+from functools import partial
+from threading import Lock, Thread
 from typing import Any, TypeVar
+
+import numpy as np
+
+from .blas import in_one_thread, shorten_waits, threads
 
 T = TypeVar("T")
 
@@ -29,74 +30,103 @@ BLOCK = 1 << 18
 """Entries that are worked on at a time: they stay in a core's cache from one operation to the next. With fewer, threads
 would wait for the interpreter's lock more often than that saves."""
 
+SOON, LATER = 10_000, 90_000
+"""How long one that sees that it may go on waits for the interpreter's lock to be let go of: who finds it taken goes to
+sleep. Who called still has to begin with its own part."""
 
-class _Pool:
-    """The threads, which serve one caller at a time; anew in a forked process, which has none."""
+
+class _Worker:
+    """A thread that waits for work at its door, and tells when it is done.
+
+    To be woken takes a thread up to a tenth of a millisecond. Where there is a function to watch with, which does
+    without the interpreter, both sides look at numbers that the other one counts up before they go to sleep.
+    """
+
+    def __init__(self) -> None:
+        self.door, self.exit = Lock(), Lock()
+        self.called, self.done = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self.work: Callable[[], None] = lambda: None
+        self.error: BaseException | None = None
+        self.door.acquire()
+        self.exit.acquire()
+        Thread(target=self._run, name="graphzoo", daemon=True).start()
+
+    def begin(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.door.release()
+        self.called[0] += 1
+
+    def end(self) -> BaseException | None:
+        """Waits until the work is done; returns what it raised."""
+        _watch(self.done, self.called[0] - 1, SOON)
+        self.exit.acquire()
+        error, self.error = self.error, None
+        return error
+
+    def _run(self) -> None:
+        while True:
+            _watch(self.called, self.done[0], LATER)
+            self.door.acquire()
+            try:
+                self.work()
+            except BaseException as error:
+                self.error = error
+            self.work = lambda: None  # lets go of the arrays
+            self.exit.release()
+            self.done[0] += 1
+
+
+class _Crew:
+    """The threads, which serve one caller at a time; none in a forked process, where they do not live on."""
 
     lock = Lock()
-    executor: ThreadPoolExecutor | None = None
-    blas = -math.inf  # when BLAS's own threads were last known to work
-
-
-def note_blas() -> None:
-    """Called where large matrix products begin. Threads of BLAS and of compiled kernels wait for work by spinning, and
-    take the processors from each other: while BLAS is at work, compiled kernels keep to one thread."""
-    _Pool.blas = time.monotonic()
-
-
-def beside_blas() -> bool:
-    """Whether BLAS's threads were at work within the last second."""
-    return time.monotonic() - _Pool.blas < 1.0
+    workers: list[_Worker] = []
+    watch: Callable[[np.ndarray, int, int], None] | None = None
+    at_ease = False  # whether BLAS's threads leave the processors alone
 
 
 def _forget() -> None:
-    _Pool.lock, _Pool.executor = Lock(), None
+    _Crew.lock, _Crew.workers = Lock(), []
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-@cache
-def _blas() -> list[Any]:
-    """The libraries that do NumPy's matrix products, as far as they can be told how many threads to use."""
-    from threadpoolctl import ThreadpoolController
-
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    return [library for library in found if "numpy" in library.filepath] or found
+def watch_with(function: Callable[[np.ndarray, int, int], None]) -> None:
+    """Takes a function that returns when the first number of an array is another one than given, or after a while; in
+    the first case it goes on looking for so many turns, of about a nanosecond."""
+    _Crew.watch = function
 
 
-def threads() -> int:
-    """As many as BLAS may use now."""
-    known = [library.num_threads for library in _blas()]
-    return max(1, *known) if known else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+def _watch(number: np.ndarray, old: int, patience: int) -> None:
+    if _Crew.watch is not None:
+        _Crew.watch(number, old, patience)
 
 
-def share(work: Callable[[slice], T], count: int, entries: int, products: bool = False) -> list[T]:
+def share(work: Callable[[slice], T], count: int, entries: int) -> list[T]:
     """`work` on slices that together are range(count), by several threads, and what it returned, in order.
 
     Args:
         work: independent of other slices, and without side effects but on its own part of the results.
         count: samples.
         entries: how many there are to go through, over all samples: few are not worth a second thread.
-        products: whether there are matrix products among the work.
     """
-    if entries >= 2 * PART and count > 1 and _Pool.lock.acquire(blocking=False):
+    if entries >= 2 * PART and count > 1 and _Crew.lock.acquire(blocking=False):
         try:
             many = min(threads(), count, entries // PART)
             if many > 1:
                 return _shared(work, count, many, min(count, PIECES * many, entries // PART))
         finally:
-            _Pool.lock.release()
-    if products and entries >= PART:
-        note_blas()
+            _Crew.lock.release()
     return [work(slice(0, count))]
 
 
 def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> list[T]:
     """Each thread takes the next piece when it is done with one: some processors may be slower, or busy otherwise."""
-    if _Pool.executor is None:
-        _Pool.executor = ThreadPoolExecutor(os.cpu_count(), "graphzoo")
+    _Crew.at_ease = _Crew.at_ease or shorten_waits()
+    while len(_Crew.workers) < many - 1:
+        _Crew.workers.append(_Worker())
     results: list[Any] = [None] * pieces
     numbers = iter(range(pieces))  # of which each is had once, whoever asks
 
@@ -104,23 +134,27 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
         for number in numbers:
             results[number] = work(slice(count * number // pieces, count * (number + 1) // pieces))
 
-    libraries = _blas()
-    before = [library.num_threads for library in libraries]
-    for library in libraries:
-        library.set_num_threads(1)
-    try:
-        # NumPy's error state belongs to the context.
-        futures = [_Pool.executor.submit(copy_context().run, take) for _ in range(many - 1)]
+    workers = _Crew.workers[: many - 1]
+    with in_one_thread():
+        for worker in workers:
+            worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
         try:
             take()
         finally:
-            wait(futures)
-        for future in futures:
-            future.result()
-        return results
-    finally:
-        for library, number in zip(libraries, before, strict=True):
-            library.set_num_threads(number)
+            errors = _ends(workers)
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
+
+
+def _ends(workers: list[_Worker]) -> list[BaseException | None]:
+    """What the workers raised, when all are done."""
+    try:
+        return [worker.end() for worker in workers]
+    except BaseException:  # interrupted: nobody knows any more who is done with what
+        _Crew.workers = []
+        raise
 
 
 def blocks(rows: slice, size: int) -> Iterator[slice]:
@@ -129,19 +163,19 @@ def blocks(rows: slice, size: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
 
 
-def share_blocks(work: Callable[[slice], Any], count: int, size: int, products: bool = False) -> None:
+def share_blocks(work: Callable[[slice], Any], count: int, size: int) -> None:
     """`work` on blocks of `count` samples of `size` entries each, one after the other in each thread."""
 
     def some(rows: slice) -> None:
         for part in blocks(rows, size):
             work(part)
 
-    share(some, count, count * size, products)
+    share(some, count, count * size)
 
 
-def shared_sum(work: Callable[[slice], T], count: int, entries: int, products: bool = False) -> T:
+def shared_sum(work: Callable[[slice], T], count: int, entries: int) -> T:
     """The sum of what `share` returns."""
-    total, *others = share(work, count, entries, products)
+    total, *others = share(work, count, entries)
     for other in others:
         total += other  # type: ignore[operator]
     return total

@@ -116,7 +116,7 @@ class ScaledDotProductAttention(Module):
             np.matmul(out if keep is None else out * keep[part], values, out=y[part])
             y[part] *= scales[part]
 
-        share_blocks(work, count, queries * keys, products=True)
+        share_blocks(work, count, queries * keys)
         shape = (*lead, queries, v.shape[-1])
         node.saved = (q, k, v, mask, *((matrices, weights, scales, keep, y) if saving else ()))
         if not self.need_weights:
@@ -154,7 +154,7 @@ class ScaledDotProductAttention(Module):
             np.matmul(ds, right * scale, out=dq[part])
             np.matmul(ds.swapaxes(1, 2), left * scale, out=dk[part])
 
-        share_blocks(work, len(y), math.prod(weights.shape[1:]), products=True)
+        share_blocks(work, len(y), math.prod(weights.shape[1:]))
         return tuple(
             None if a is None else unbroadcast(a.reshape(*lead, *a.shape[1:]), source.shape)
             for a, source in zip((dq, dk, dv, dmask), node.inputs, strict=True)

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DtypeError, ShapeError, describe
-from ..kernels.select import SMALLEST
-from ..kernels.workers import note_blas
 from ..module import Formulas, Module, generator
 from ..state import Parameter
 from ..tape import Node, stand_in
@@ -71,8 +69,6 @@ class Linear(Module):
         _check_last_axis(self, x, weight.shape[1], "in_features")
         need_x, need_weight, _ = node.needs
         node.saved = (x if need_weight else None, weight if need_x else None)
-        if x.size >= SMALLEST:
-            note_blas()
         y = x.dot(weight.T) if x.ndim <= 2 else _rows(x).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
         if bias is not None:
             y += bias

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..kernels.select import SMALLEST
-from ..kernels.workers import note_blas
 from ..module import Formulas, Module, binary, record
 from ..tape import Node
 from ..tensor import Tensor
@@ -49,8 +47,6 @@ class MatMul(Module):
     def forward(self, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         need_a, need_b = node.needs
         node.saved = (a if need_b else None, b if need_a else None)
-        if a.size >= SMALLEST:
-            note_blas()
         return a @ b
 
     def backward(self, node: Node, dy: Any) -> Any:

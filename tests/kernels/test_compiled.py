@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphzoo as gz
-from graphzoo.kernels import convolution, normalization, pointwise, pooling, select, softmax, workers
+from graphzoo.kernels import convolution, normalization, pointwise, pooling, select, softmax
 from graphzoo.kernels.grid import Geometry
 from graphzoo.kernels.pooling import Axis, UnevenAxis
 from graphzoo.kernels.select import SMALLEST, plain_kernels
@@ -136,32 +136,6 @@ def test_gelu_is_right_where_it_counts() -> None:
     for share, y in (compiled.run("normal_share", x), pointwise.normal_share(x)):
         np.testing.assert_allclose(y, exact, atol=1e-6)
         assert ((share >= 0) & (share <= 1)).all()
-
-
-def test_sums_of_channels() -> None:
-    dy = normal(9, 4, 13, 15)
-    with plain_kernels():
-        close(compiled.run("channel_sums", dy), convolution.channel_sums(dy), 1e-5)
-
-
-def test_beside_blas_they_keep_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(compiled.numba, "set_num_threads", asked.append)
-    monkeypatch.setattr(compiled, "THREADS", 2)
-    monkeypatch.setattr(workers._Pool, "blas", -np.inf)
-    monkeypatch.setattr(select._Choice, "allowed", True)
-    pointwise.rectified(normal(SMALLEST))
-    gz.Linear(200, 3, rng=0)(normal(100, 200))
-    pointwise.rectified(normal(SMALLEST))
-    assert asked == [2, 1]
-    for products in (
-        lambda: gz.Conv2d(64, 3, 1, rng=0)(normal(1, 64, 50, 50)),
-        lambda: gz.matmul(normal(200, 100), normal(100, 2)),
-        lambda: gz.ScaledDotProductAttention()(*[normal(1, 1, 400, 4)] * 3),
-    ):
-        workers._Pool.blas = -np.inf
-        products()
-        assert workers.beside_blas()
 
 
 # Pooling and convolution ---------------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""The library that NumPy's matrix products are made by: how many threads it uses, and how long they wait for work.
+
+OpenBLAS's threads go on looking for work for 26 ms after each product, at full speed, and take the processors from
+threads that have some. What is larger than the pauses between the products of a network is enough.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = "OPENBLAS_THREAD_TIMEOUT"
+"""Names, in the environment, the logarithm of how many ticks of the processor's clock OpenBLAS's threads wait."""
+
+TICKS = 19
+"""Between a fifth and a tenth of a millisecond."""
+
+_HARMLESS = ("ipykernel", "zmq")  # their threads pass messages
+_WORKERS = Path(__file__).with_name("workers.py")  # whose threads wait, unless whoever asks lets them work
+
+
+@cache
+def libraries() -> list[Any]:
+    """Controllers (threadpoolctl's) of the libraries that make NumPy's products, as far as they can be told."""
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    return [library for library in found if "numpy" in library.filepath] or found
+
+
+def threads() -> int:
+    """How many threads products may use now; where nobody knows, as many as there are processors."""
+    known = [library.num_threads for library in libraries()]
+    return max(known) if known else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+@contextmanager
+def in_one_thread() -> Iterator[None]:
+    """Within this block products are made by the threads that call for them."""
+    before = [library.num_threads for library in libraries()]
+    for library in libraries():
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, number in zip(libraries(), before, strict=True):
+            library.set_num_threads(number)
+
+
+def shorten_waits() -> bool:
+    """Starts OpenBLAS's threads anew with a shorter time to wait, and returns whether that need not be tried again.
+
+    An environment that says how long is left alone. Threads must not be ended while they work, so nothing is done while
+    another thread of this process might be within a product.
+    """
+    own = [library for library in libraries() if getattr(library, "threading_layer", None) == "pthreads"]
+    if TIMEOUT in os.environ or not own:
+        return True
+    if not _alone():
+        return False
+    for library in own:
+        functions = ctypes.PyDLL(library.filepath)  # keeps the interpreter's lock, so that no product begins meanwhile
+        if hasattr(functions, "openblas_read_env") and hasattr(functions, "blas_thread_shutdown_"):
+            os.environ[TIMEOUT] = str(TICKS)
+            try:
+                functions.openblas_read_env()
+            finally:
+                del os.environ[TIMEOUT]
+            functions.blas_thread_shutdown_()  # the next product starts them again
+    return True
+
+
+def _alone() -> bool:
+    """Whether all other threads wait within Python's own library, or in one that has nothing to do with products."""
+    library, here = Path(sysconfig.get_path("stdlib")), threading.get_ident()
+
+    def waits(file: Path) -> bool:
+        if "site-packages" in file.parts:
+            return not set(_HARMLESS).isdisjoint(file.parts)
+        return file.is_relative_to(library) or file == _WORKERS
+
+    frames = sys._current_frames().items()
+    return all(ident == here or waits(Path(frame.f_code.co_filename)) for ident, frame in frames)
