@@ -81,6 +81,7 @@ def _sequences() -> list[Workload]:
 # autograd and mygrad have it.
 _LAYERS: dict[str, tuple[float | None, float | None, tuple[str, ...]]] = {
     "conv2d-3x3": (1.7, 1.3, ("mygrad",)),
+    "conv2d-3x3-winograd": (1.0, 0.95, ("mygrad",)),
     "conv2d-1x1": (1.1, 0.95, ("mygrad",)),
     "conv2d-depthwise": (5.0, 1.2, ()),
     "conv2d-5x5-dilated": (2.0, 1.6, ("mygrad",)),

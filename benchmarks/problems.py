@@ -57,6 +57,7 @@ class Layer:
     readout: Array
     options: dict[str, Any]
     forward_only: bool = False
+    winograd: bool = False  # whether graphzoo takes it
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _layer(
 # By kind: the shape of the input, full and small; channels out, full and small, kernel and options.
 _CONVOLUTIONS: dict[str, Any] = {
     "conv2d-3x3": ((16, 64, 32, 32), (2, 2, 8, 8), 64, 3, (3, 3), {}),
+    "conv2d-3x3-winograd": ((16, 64, 32, 32), (2, 2, 8, 8), 64, 3, (3, 3), {}),
     "conv2d-1x1": ((16, 64, 32, 32), (2, 2, 8, 8), 64, 3, (1, 1), {}),
     "conv2d-depthwise": ((8, 128, 28, 28), (2, 4, 7, 7), 128, 4, (3, 3), {"groups": -1}),
     "conv2d-5x5-dilated": ((16, 64, 32, 32), (2, 2, 9, 8), 64, 3, (5, 5), {"dilation": 2, "padding": (4, 4)}),
@@ -174,7 +176,7 @@ def layer(kind: str, small: bool = False) -> Layer:
         shape, out = (little, narrow) if small else (full, wide)
         groups = shape[1] if options.get("groups") else 1
         made = _conv(shape, out, kernel, **options | {"groups": groups})
-        return replace(made, forward_only=kind.endswith("forward"))
+        return replace(made, forward_only=kind.endswith("forward"), winograd=kind.endswith("winograd"))
     rng = np.random.default_rng(5)
     shape = _SHAPES[kind][small]
     out_shape, parameters = shape, {}

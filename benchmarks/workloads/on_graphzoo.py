@@ -116,6 +116,8 @@ def _made(problem: Layer) -> Any:
         out, into = problem.parameters["weight"].shape[:2]
         convolution = {"conv1d": gz.Conv1d, "conv2d": gz.Conv2d, "conv3d": gz.Conv3d}[kind]
         kernel = problem.parameters["weight"].shape[2:]
+        if problem.winograd:
+            options = options | {"winograd": True}
         return convolution(into * options["groups"], out, kernel, **options)
     width = next(iter(problem.inputs.values())).shape
     return {
