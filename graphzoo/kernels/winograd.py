@@ -6,9 +6,9 @@ sums with whole factors up to 8 between numbers of like size, which costs two to
 
     y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A
 
-after A. Lavin and S. Gray, Fast algorithms for convolutional neural networks (2016), with the points 0, ±1, ±2 and ∞. A
-transform of both axes at once is one product with the Kronecker square of its matrix; what stands at a point is then
-multiplied for all tiles, and summed over channels, in one product of matrices.
+after A. Lavin and S. Gray, Fast algorithms for convolutional neural networks (2016), with the points 0, ±1, ±2 and ∞.
+All tiles are transformed at once, by two products with small matrices, one for each axis; what stands at a point is
+then multiplied for all tiles, and summed over channels, in one product.
 
 Arrays are as in `convolution`, of two spatial axes.
 """
@@ -27,7 +27,7 @@ from .workers import share, shared_sum
 STEP, REACH, POINTS = 4, 6, 36
 """Outputs of a tile along an axis, entries that they see, and products that they take."""
 
-BLOCK = 1 << 21
+BLOCK = 1 << 18
 """Values that are worked on at a time."""
 
 _B = np.array([
@@ -37,8 +37,7 @@ _B = np.array([
 _G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-OF_TILE, OF_KERNEL, TO_OUTPUTS = (np.kron(matrix, matrix).astype(np.float32) for matrix in (_B, _G, _A))
-"""(36, 36), (36, 9), (16, 36)."""
+_B, _G, _A = (matrix.astype(np.float32) for matrix in (_B, _G, _A))
 
 Values = list[np.ndarray]
 """What tiles of x are at the points: for some images at a time (36, groups, channels, tiles)."""
@@ -60,7 +59,7 @@ def correlate(
             products = np.matmul(
                 factors, values, out=empty((POINTS, groups, len(weight) // groups, values.shape[-1]), x.dtype)
             )
-            _write(_product(TO_OUTPUTS, products.reshape(POINTS, -1)), y[some], bias)
+            _write(_both_axes(_A, products.reshape(REACH, REACH, -1)), y[some], bias)
             if keep:
                 kept.append(values)
         return kept
@@ -91,12 +90,13 @@ def kernel_gradient(values: Values, dy: np.ndarray, geometry: Geometry, groups: 
         total = np.zeros((POINTS, groups, outputs, channels), dy.dtype)
         for block, end in zip(values[part], ends[part], strict=True):
             some = dy[end - block.shape[-1] // tiles : end]
-            upstream = _product(TO_OUTPUTS.T, _read(some)).reshape(POINTS, groups, outputs, -1)
+            upstream = _both_axes(_A.T, _read(some)).reshape(POINTS, groups, outputs, -1)
             total += np.matmul(upstream, block.swapaxes(2, 3))
         return total
 
     total = shared_sum(work, len(values), dy.size * 9)
-    return (OF_KERNEL.T @ total.reshape(POINTS, -1)).T.reshape(groups * outputs, channels, 3, 3)
+    places = _both_axes(_G.T, total.reshape(REACH, REACH, -1))
+    return np.ascontiguousarray(places.reshape(9, -1).T).reshape(groups * outputs, channels, 3, 3)
 
 
 def is_sound(result: np.ndarray) -> bool:
@@ -120,14 +120,23 @@ def _some(part: slice, channels: int, counts: Sizes) -> Iterator[slice]:
     return (slice(first, min(first + step, part.stop)) for first in range(part.start, part.stop, step))
 
 
-def _product(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.matmul(matrix, values, out=empty((len(matrix), values.shape[1]), values.dtype))
+def _both_axes(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """matrix · values · matrixᵀ for each of values (m, m, count): (n, n, count), matrix being (n, m).
+
+    The result takes the place of the values where it can: so all that is worked on stays in a core's cache.
+    """
+    n, m = matrix.shape
+    count = values.shape[2]
+    rows = np.matmul(matrix, values.reshape(m, m * count), out=empty((n, m * count), values.dtype))
+    out = values if n == m else empty((n, n, count), values.dtype)
+    return np.matmul(matrix, rows.reshape(n, m, count), out=out)
 
 
 def _of_kernel(weight: np.ndarray, groups: int) -> np.ndarray:
     """(36, groups, outputs, channels)."""
     outputs, channels = weight.shape[:2]
-    return (OF_KERNEL @ weight.reshape(-1, 9).T).reshape(POINTS, groups, outputs // groups, channels)
+    places = np.ascontiguousarray(weight.reshape(-1, 9).T).reshape(3, 3, -1)
+    return _both_axes(_G, places).reshape(POINTS, groups, outputs // groups, channels)
 
 
 def _of_tiles(x: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
@@ -142,13 +151,13 @@ def _of_tiles(x: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     seen = np.ndarray(
         (REACH, REACH, channels, images, *counts), x.dtype, wide, 0, (line, entry, *outer, STEP * line, STEP * entry)
     )
-    tiles = empty((POINTS, channels * images * math.prod(counts)), x.dtype)
-    tiles.reshape(seen.shape)[...] = seen
-    return _product(OF_TILE, tiles).reshape(POINTS, groups, channels // groups, -1)
+    tiles = empty(seen.shape, x.dtype)
+    tiles[...] = seen
+    return _both_axes(_B, tiles.reshape(REACH, REACH, -1)).reshape(POINTS, groups, channels // groups, -1)
 
 
 def _write(outputs: np.ndarray, y: np.ndarray, bias: np.ndarray | None) -> None:
-    """y = b + the outputs of each tile, (16, groups · channels · tiles)."""
+    """y = b + the outputs of each tile, (4, 4, channels · tiles)."""
     whole = _whole_tiles(y)
     target = _by_place(whole)
     np.add(outputs.reshape(target.shape), 0 if bias is None else bias[:, None, None, None], out=target)
@@ -170,11 +179,11 @@ def _by_place(y: np.ndarray) -> np.ndarray:
 
 
 def _read(dy: np.ndarray) -> np.ndarray:
-    """The adjoint of `_write`: (16, channels · tiles)."""
+    """The adjoint of `_write`: (4, 4, channels · tiles)."""
     whole = _whole_tiles(dy)
     if whole is not dy:
         whole[:, :, : dy.shape[2], : dy.shape[3]] = dy
     places = _by_place(whole)
     tiles = empty(places.shape, dy.dtype)
     tiles[...] = places
-    return tiles.reshape(STEP * STEP, -1)
+    return tiles.reshape(STEP, STEP, -1)
