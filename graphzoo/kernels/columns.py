@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .grid import Geometry, Grid, Tap, flat_grids, grid_of, whole
+from .grid import Geometry, Grid, Tap, flat_grids, grid_of, joined, whole
 from .pool import empty
 
 COLUMNS = 1 << 19
@@ -63,8 +63,9 @@ def kernel_products(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     """Σ source[tap] · dyᵀ over all positions of all images: (groups, taps, channels, outputs)."""
     grid = grid_of(geometry)
     total = np.zeros((groups, len(grid.taps), x.shape[1] // groups, dy.shape[1] // groups), dtype)
-    sources = flat_grids(x, grid, grid.planes, groups, dtype)
-    targets = flat_grids(dy, grid, (whole(geometry.out),), groups, dtype)
+    images = joined(x, grid, grid.planes)
+    sources = flat_grids(x, grid, grid.planes, groups, dtype, images)
+    targets = flat_grids(dy, grid, (whole(geometry.out),), groups, dtype, images)
     for (_, source), (_, target) in zip(sources, targets, strict=True):
         _add_products(total, source, target[0], grid)
     return total

@@ -21,8 +21,8 @@ import numpy as np
 
 Sizes = tuple[int, ...]
 
-POSITIONS = 2048
-"""Small images are joined until their flat grid is as long."""
+POSITIONS, ENTRIES = 2048, 1 << 17
+"""Small images are joined until their flat grid is as long, or has so many entries in all channels."""
 
 ROOM = 16
 """So many channels that are not there may be read behind the last one: compiled products take some at a time."""
@@ -126,14 +126,25 @@ def whole(size: Sizes) -> Plane:
     return Plane((slice(None),) * len(size), size)
 
 
+def joined(x: np.ndarray, grid: Grid, planes: tuple[Plane, ...]) -> int:
+    """How many images of x are worked on at a time."""
+    positions = max(POSITIONS, ENTRIES // (len(planes) * max(x.shape[1], 1)))
+    return max(1, min(len(x), positions // grid.total))
+
+
 def flat_grids(
-    x: np.ndarray, grid: Grid, planes: tuple[Plane, ...], groups: int, dtype: np.dtype[Any]
+    x: np.ndarray,
+    grid: Grid,
+    planes: tuple[Plane, ...],
+    groups: int,
+    dtype: np.dtype[Any],
+    images: int | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Some images at a time: which, and their planes on the flat grid as (planes, groups, channels, positions)."""
-    images, channels = min(len(x), max(1, POSITIONS // grid.total)), x.shape[1] // groups
+    images, channels = joined(x, grid, planes) if images is None else images, x.shape[1] // groups
     order = (1, 2, 0, *range(3, 3 + len(grid.steps)))
     source = _zeros(len(planes), groups, channels, images * grid.total + 2 * grid.margin, dtype)
-    for first in range(0, len(x), max(images, 1)):
+    for first in range(0, len(x), images):
         some = x[first : first + images]
         if len(some) < images:
             source = _zeros(len(planes), groups, channels, len(some) * grid.total + 2 * grid.margin, dtype)
