@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .select import accelerated
+
 _LARGE, _SMALL = 30.0, 1e-12  # scores up to the first need no shift, unless a row's sum falls below the second
 
 
+@accelerated("float32")
 def exponentials(scores: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Writes e^(s - c) of scores (..., S) into `out`, and returns 1/Σ for each row, (..., 1).
 
@@ -29,3 +32,10 @@ def exponentials(scores: np.ndarray, out: np.ndarray) -> np.ndarray:
     np.subtract(scores, top, out=out)
     sums = np.vecdot(np.exp(out, out=out), ones)[..., None]
     return np.divide(1, sums, out=np.zeros_like(sums), where=sums != 0)
+
+
+@accelerated("float32", "float64")
+def through_exponentials(ds: np.ndarray, along: np.ndarray, p: np.ndarray) -> None:
+    """ds = p (ds - along), in place, for ds and p (..., S) and along (..., 1)."""
+    ds -= along
+    ds *= p

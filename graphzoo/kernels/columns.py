@@ -1,4 +1,4 @@
-"""Products on the flat grid with NumPy: what the taps see is collected, a part at a time, and multiplied by BLAS."""
+"""Products with NumPy. On the flat grid, what the taps see is collected, a part at a time, and multiplied by BLAS."""
 
 from __future__ import annotations
 
@@ -84,3 +84,8 @@ def _add_products(total: np.ndarray, source: np.ndarray, target: np.ndarray, gri
     rows = total.reshape(groups, taps * channels, outputs)
     for some, positions, columns in _columns(source, grid.taps, grid.margin, length):
         rows[some] += np.matmul(columns, target[some, positions])
+
+
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """out = a b for stacks of matrices, (n, i, k) and (n, k, j)."""
+    np.matmul(a, b, out=out)

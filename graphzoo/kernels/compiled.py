@@ -98,6 +98,7 @@ E2, E3, E4, E5, E6 = (
 END = np.float32(SINGLE_END)
 DENSITY = np.float32(1 / np.sqrt(2 * np.pi))
 ROOT_HALF = np.float32(np.sqrt(0.5))
+LEAST = np.float32(-np.inf)
 
 
 @inline
@@ -198,15 +199,21 @@ def flat(array: np.ndarray) -> np.ndarray:
 # Softmax of rows -----------------------------------------------------------------------------------------------------
 
 
+@inline
+def highest_of(signed):
+    """The largest of some numbers, of which the bits are given: as integers in the order of the numbers, for which a
+    maximum is quick. A positive NaN is above all of them."""
+    top = np.int32(-(2**31))
+    for k in range(signed.size):
+        top = max(top, signed[k] ^ ((signed[k] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    return np.int32(top ^ ((top >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
 @compiled
 def _softmax(x, bits, y):
     for i in range(x.shape[0]):
         row, signed, out = x[i], bits[i], y[i]
-        # As integers in the order of the numbers, for which a maximum is quick; a positive NaN is above all of them.
-        top = np.int32(-(2**31))
-        for k in range(row.size):
-            top = max(top, signed[k] ^ ((signed[k] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-        highest = np.int32(top ^ ((top >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+        highest = highest_of(signed)
         total = ZERO
         for k in range(row.size):
             power = exp_below(row[k] - highest)
@@ -226,6 +233,44 @@ def _softmax_gradient(y, dy, dx):
             total += row[k] * upstream[k]
         for k in range(row.size):
             out[k] = row[k] * (upstream[k] - total)
+
+
+@compiled
+def _exponentials(scores, bits, out, factors):
+    for i in range(scores.shape[0]):
+        row, signed, target = scores[i], bits[i], out[i]
+        highest = highest_of(signed)
+        if highest == LEAST:  # a row with nothing to look at
+            for k in range(row.size):
+                target[k] = ZERO
+            factors[i] = ZERO
+            continue
+        total = ZERO
+        for k in range(row.size):
+            power = exp_below(row[k] - highest)
+            target[k] = power
+            total += power
+        factors[i] = ONE / total
+
+
+@compiled
+def _through_exponentials(ds, along, p):
+    for i in range(ds.shape[0]):
+        row, level, weights = ds[i], along[i], p[i]
+        for k in range(row.size):
+            row[k] = (row[k] - level) * weights[k]
+
+
+def exponentials(scores: np.ndarray, out: np.ndarray) -> np.ndarray:
+    factors, width = np.empty((*scores.shape[:-1], 1), scores.dtype), scores.shape[-1]
+    rows = scores.reshape(-1, width)
+    by_rows(_exponentials, rows, rows.view(np.int32), out.reshape(-1, width), factors.reshape(-1))
+    return factors
+
+
+def through_exponentials(ds: np.ndarray, along: np.ndarray, p: np.ndarray) -> None:
+    width = ds.shape[-1]
+    by_rows(_through_exponentials, ds.reshape(-1, width), along.reshape(-1), p.reshape(-1, width))
 
 
 def softmax_rows(x: np.ndarray) -> np.ndarray:
@@ -632,6 +677,8 @@ TWINS: dict[str, Callable[..., Any]] = {
         tanh_gradient,
         normal_share,
         normal_share_gradient,
+        exponentials,
+        through_exponentials,
         softmax_rows,
         softmax_rows_gradient,
         normalized_rows,

@@ -16,7 +16,7 @@ import numpy as np
 
 from .grid import Geometry, Grid, Tap, flat_grids, grid_of, whole
 from .pool import empty
-from .select import accelerated, flat_products
+from .select import accelerated, products_for
 from .spectra import correlate_widely, is_wide, kernel_gradient_widely, widely_turned
 from .workers import share, shared_sum
 
@@ -38,7 +38,7 @@ def correlate(
     weight = _grouped(weight, groups, dtype)
     y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
     grid = grid_of(geometry)
-    products = flat_products(x.size // max(len(x), 1) * len(grid.taps), dtype)
+    products = products_for(x.size // max(len(x), 1) * len(grid.taps), dtype)
     multiply = products.multiplier(weight, grid.taps, grid.margin)
 
     def work(part: slice) -> None:
@@ -76,7 +76,7 @@ def correlate_adjoint(
             part = dx[in_x]
             part += np.matmul(weight[..., k], _in_groups(dy[in_y], groups)).reshape(part.shape)
         return dx
-    products = flat_products(dy.size // max(len(dy), 1) * len(grid.taps), dtype)
+    products = products_for(dy.size // max(len(dy), 1) * len(grid.taps), dtype)
     taps = [[k for k, tap in enumerate(grid.taps) if tap.plane == number] for number in range(len(grid.planes))]
     multipliers = [
         products.multiplier(weight[..., of_plane], tuple([Tap(0, -grid.taps[k].shift) for k in of_plane]), grid.margin)
@@ -110,7 +110,7 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
     grid = grid_of(geometry)
 
-    products = flat_products(x.size // max(len(x), 1) * len(grid.taps), dtype)
+    products = products_for(x.size // max(len(x), 1) * len(grid.taps), dtype)
 
     def work(part: slice) -> np.ndarray:
         if _is_pointwise(geometry):

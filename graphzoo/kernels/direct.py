@@ -1,11 +1,8 @@
-"""Products on the flat grid, compiled by Numba: nothing is collected, every tap reads the grid where it looks.
+"""Products compiled by Numba: on the flat grid, where every tap reads the images where it looks and nothing is
+collected, and of stacks of small matrices.
 
-A *tile* is a small part of the result, some rows by some vectors, which stays in the processor's registers while all
-that adds to it is gone through. Its inner loop reads a few vectors and multiplies them with one factor for each row.
-Numba leaves it to LLVM what becomes a vector, and LLVM does not find these; so tiles are written in LLVM's own
-language, in vectors of 64 bytes, which it divides where the processor's are shorter.
-
-Tiles are whole: what does not fill the last one is made up with rows of zeros and with positions that nobody reads.
+They are made of tiles (see `tiles`), which are whole: what does not fill the last one is made up with rows of zeros and
+with positions that nobody reads, or the last tile lies over the one before.
 """
 
 from __future__ import annotations
@@ -14,17 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 from .grid import Geometry, Tap, flat_grids, grid_of
 from .pool import empty
+from .tiles import VECTOR, packed_tile, scattered_tile
 from .workers import share
-
-VECTOR = 64
-"""Bytes of a vector."""
 
 DEPTH = 96
 """Positions that one tile of a kernel's gradient takes in: what it reads of dy stays in the innermost cache."""
@@ -32,123 +24,8 @@ DEPTH = 96
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
-# Tiles ---------------------------------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """Writes a tile's code: its sums, and one step of its inner loop."""
-
-    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
-        self.context, self.builder, self.kinds, self.arguments = context, builder, signature.args, arguments
-        self.index, bits = ir.IntType(64), signature.args[0].dtype.bitwidth
-        self.lanes, self.align = 8 * VECTOR // bits, bits // 8
-        self.vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), self.lanes)
-
-    def number(self, which: int) -> ir.Value:
-        return self.context.cast(self.builder, self.arguments[which], self.kinds[which], types.int64)
-
-    def array(self, which: int) -> Any:
-        return self.context.make_array(self.kinds[which])(self.context, self.builder, self.arguments[which])
-
-    def ahead(self, pointer: ir.Value, steps: int | ir.Value) -> ir.Value:
-        return self.builder.gep(pointer, [ir.Constant(self.index, steps) if isinstance(steps, int) else steps])
-
-    def times(self, value: ir.Value, factor: int) -> ir.Value:
-        return self.builder.mul(value, ir.Constant(self.index, factor))
-
-    def read(self, pointer: ir.Value, number: int) -> ir.Value:
-        return self.builder.load(self._vector_at(pointer, number), align=self.align)
-
-    def write(self, value: ir.Value, pointer: ir.Value, number: int) -> None:
-        self.builder.store(value, self._vector_at(pointer, number), align=self.align)
-
-    def _vector_at(self, pointer: ir.Value, number: int) -> ir.Value:
-        return self.builder.bitcast(self.ahead(pointer, number * self.lanes), self.vector.as_pointer())
-
-    def variable(self, value: ir.Value) -> ir.Value:
-        """LLVM makes a register of it."""
-        return cgutils.alloca_once_value(self.builder, value)
-
-    def zero(self) -> ir.Value:
-        return ir.Constant(self.vector, [0.0] * self.lanes)
-
-    def spread(self, value: ir.Value) -> ir.Value:
-        """A vector of one number."""
-        word, undefined = ir.IntType(32), ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, value, ir.Constant(word, 0))
-        everywhere = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(first, undefined, everywhere)
-
-    def step(self, sums: list[list[ir.Value]], factors: list[ir.Value], row: ir.Value) -> None:
-        """Adds to each row of sums what stands at `row`, times the number at the row's pointer of `factors`."""
-        seen = [self.read(row, v) for v in range(len(sums[0]))]
-        for pointer, line in zip(factors, sums, strict=True):
-            factor = self.spread(self.builder.load(pointer))
-            for vector, total in zip(seen, line, strict=True):
-                # Joined to one instruction where the processor has it.
-                product = self.builder.fmul(factor, vector, flags=("contract",))
-                self.builder.store(self.builder.fadd(product, self.builder.load(total), flags=("contract",)), total)
-
-
-def packed_tile(rows: int, vectors: int) -> Any:
-    """target[i, :] = Σ factors · source, over the rows of source that begin at start + k · step, k < depth, for each
-    start; factors holds the numbers of all `rows` for one of these, then for the next. Arrays are flat."""
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        code = _Writer(context, builder, signature, arguments)
-        target, source = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 5))
-        factors = code.variable(code.ahead(code.array(3).data, code.number(4)))
-        starts, depth, step, line = code.array(7), code.number(8), code.number(9), code.number(2)
-        sums = [[code.variable(code.zero()) for _ in range(vectors)] for _ in range(rows)]
-        row = code.variable(source)
-        with cgutils.for_range(builder, builder.extract_value(starts.shape, 0)) as each:
-            builder.store(code.ahead(source, builder.load(code.ahead(starts.data, each.index))), row)
-            with cgutils.for_range(builder, depth):
-                here = builder.load(factors)
-                code.step(sums, [code.ahead(here, i) for i in range(rows)], builder.load(row))
-                builder.store(code.ahead(here, rows), factors)
-                builder.store(code.ahead(builder.load(row), step), row)
-        for i in range(rows):
-            for v in range(vectors):
-                code.write(builder.load(sums[i][v]), code.ahead(target, code.times(line, i)), v)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def run(typing, target, place, line, factors, first, source, begin, starts, depth, step):
-        return types.void(target, place, line, factors, first, source, begin, starts, depth, step), write
-
-    return run
-
-
-def scattered_tile(rows: int, vectors: int) -> Any:
-    """target[i, :] += Σ_k source[places[i] + k] · upstream[k, :], k < depth, for `rows` places. Arrays are flat."""
-
-    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        code = _Writer(context, builder, signature, arguments)
-        target, upstream = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 7))
-        line, depth = code.number(2), code.number(9)
-        source, places = code.ahead(code.array(3).data, code.number(4)), code.ahead(code.array(5).data, code.number(6))
-        begins = [code.ahead(source, builder.load(code.ahead(places, i))) for i in range(rows)]
-        targets = [code.ahead(target, code.times(line, i)) for i in range(rows)]
-        sums = [[code.variable(code.read(pointer, v)) for v in range(vectors)] for pointer in targets]
-        row = code.variable(upstream)
-        with cgutils.for_range(builder, depth) as each:
-            code.step(sums, [code.ahead(begin, each.index) for begin in begins], builder.load(row))
-            builder.store(code.ahead(builder.load(row), line), row)
-        for pointer, totals in zip(targets, sums, strict=True):
-            for v, total in enumerate(totals):
-                code.write(builder.load(total), pointer, v)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def run(typing, target, place, line, source, begin, places, first, upstream, at, depth):
-        return types.void(target, place, line, source, begin, places, first, upstream, at, depth), write
-
-    return run
-
-
 # A processor has 16 or 32 vector registers: sums of 24 vectors leave room for what is read.
-EIGHT, FOUR = packed_tile(8, 3), packed_tile(4, 6)
+EIGHT, FOUR, ACROSS = packed_tile(8, 3), packed_tile(4, 6), packed_tile(12, 2)
 BY_ONE, BY_TWO, BY_THREE, BY_FOUR = (
     scattered_tile(12, 1),
     scattered_tile(12, 2),
@@ -165,7 +42,7 @@ def _by_eight(factors, source, first, starts, depth, step, flat, blocks):
     width, per, targets, values = flat.shape[1], factors.shape[1], flat.reshape(-1), factors.reshape(-1)
     for j in range(0, width, 3 * (VECTOR // flat.itemsize)):
         for block in range(blocks.start, blocks.stop):
-            EIGHT(targets, block * 8 * width + j, width, values, block * per, source, first + j, starts, depth, step)
+            EIGHT(targets, block * 8 * width + j, width, values, block * per, source, first + j, starts, depth, step, 8)
 
 
 @njit(**OPTIONS)
@@ -173,7 +50,7 @@ def _by_four(factors, source, first, starts, depth, step, flat, blocks):
     width, per, targets, values = flat.shape[1], factors.shape[1], flat.reshape(-1), factors.reshape(-1)
     for j in range(0, width, 6 * (VECTOR // flat.itemsize)):
         for block in range(blocks.start, blocks.stop):
-            FOUR(targets, block * 4 * width + j, width, values, block * per, source, first + j, starts, depth, step)
+            FOUR(targets, block * 4 * width + j, width, values, block * per, source, first + j, starts, depth, step, 4)
 
 
 def multiplier(weight: np.ndarray, taps: tuple[Tap, ...], margin: int) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -269,3 +146,81 @@ def kernel_products(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
             begin = group * channels * step + grid.margin
             _add_products(source.reshape(-1), begin, places, upstream, total[group], vectors)
     return total[:, : taps * channels, :outputs].reshape(groups, taps, channels, outputs)
+
+
+# Stacks of small matrices --------------------------------------------------------------------------------------------
+
+
+@njit(**OPTIONS)
+def _transposed(b, flat):
+    """flat (columns · rows) = bᵀ, some rows at a time, along which memory is read ahead."""
+    rows, columns = b.shape
+    for i in range(0, rows, 16):
+        for j in range(0, columns, 16):
+            for row in range(i, min(i + 16, rows)):
+                for column in range(j, min(j + 16, columns)):
+                    flat[column * rows + row] = b[row, column]
+
+
+@njit(**OPTIONS)
+def _by_rows(a, b, out, places):
+    """out = a b, a (rows, depth) and b (depth, columns) flat and contiguous; places of rows in a."""
+    rows, columns = out.shape
+    depth, target, across = b.size // columns, out.reshape(-1), 4 * (VECTOR // out.itemsize)
+    for i in range(0, rows, 6):
+        first = min(i, rows - 6)  # the last tile may lie over the one before
+        for j in range(0, columns, across):
+            for r in range(first, first + 6):
+                part = out[r, j:]
+                for k in range(across):
+                    part[k] = 0
+            BY_FOUR(target, first * columns + j, columns, a, 0, places, first, b, j, depth)
+
+
+@njit(**OPTIONS)
+def _by_columns(a, b, out):
+    """out = aᵀ b, a (depth, rows) and b (depth, columns) flat and contiguous."""
+    rows, columns = out.shape
+    depth, target, across, nothing = (
+        b.size // columns,
+        out.reshape(-1),
+        2 * (VECTOR // out.itemsize),
+        np.zeros(1, np.int64),
+    )
+    for i in range(0, rows, 12):
+        first = min(i, rows - 12)
+        for j in range(0, columns, across):
+            ACROSS(target, first * columns + j, columns, a, first, b, j, nothing, depth, columns, rows)
+
+
+@njit(**OPTIONS)
+def _multiply(a, b, out, a_turned, b_turned):
+    count, rows, columns = out.shape
+    depth = a.shape[1] if a_turned else a.shape[2]
+    room = np.empty(depth * columns if b_turned else 0, out.dtype)
+    places = np.arange(rows) * depth
+    for n in range(count):
+        right = b[n].reshape(-1)
+        if b_turned:
+            _transposed(b[n], room)
+            right = room
+        if a_turned:
+            _by_columns(a[n].reshape(-1), right, out[n])
+        else:
+            _by_rows(a[n].reshape(-1), right, out[n], places)
+
+
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """As `columns.multiply`."""
+    turned = []
+    for stack in (a, b):
+        if stack.flags.c_contiguous:
+            turned.append(False)
+        elif stack.swapaxes(1, 2).flags.c_contiguous:
+            turned.append(True)
+    (_, rows, columns), lanes = out.shape, VECTOR // out.itemsize
+    if len(turned) < 2 or rows < 12 or columns % (4 * lanes) or not out.flags.c_contiguous or a.dtype != b.dtype:
+        np.matmul(a, b, out=out)
+        return
+    a, b = (stack.swapaxes(1, 2) if other else stack for stack, other in zip((a, b), turned, strict=True))
+    _multiply(a, b, out, *turned)

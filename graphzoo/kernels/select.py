@@ -70,8 +70,8 @@ def compiled() -> ModuleType | None:
     return _Choice.module
 
 
-def flat_products(entries: int, dtype: np.dtype[Any]) -> Any:
-    """The module that multiplies on the flat grid, for so many entries of an image's grid: `direct` or `columns`."""
+def products_for(entries: int, dtype: np.dtype[Any]) -> Any:
+    """The module for products that read so many entries at a time: `direct` or `columns`."""
     if entries < SMALLEST or not _Choice.allowed or dtype not in (np.float32, np.float64) or compiled() is None:
         return columns
     from . import direct

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..backward import unbroadcast
 from ..errors import ArgumentError, ShapeError, describe
-from ..kernels.attention import exponentials
+from ..kernels.attention import exponentials, through_exponentials
 from ..kernels.pool import empty
+from ..kernels.select import products_for
 from ..kernels.workers import share_blocks
 from ..module import Formulas, Module, generator, record
 from ..state import Parameter
@@ -105,18 +106,20 @@ class ScaledDotProductAttention(Module):
         scales = np.empty((count, queries, 1), dtype)
         whole = saving or self.need_weights
         weights = empty((count if whole else 0, queries, keys), dtype)
+        products = products_for(weights.size, dtype)
 
         def work(part: slice) -> None:
             left, right, values = (a[part] for a in matrices)
-            scores = np.matmul(left * scale, right.swapaxes(1, 2), out=empty((len(left), queries, keys), dtype))
+            scores = empty((len(left), queries, keys), dtype)
+            products.multiply(left * scale, right.swapaxes(1, 2), scores)
             if biases is not None:
                 scores += biases[which[part]]
             out = weights[part] if whole else empty(scores.shape, dtype)
             scales[part] = exponentials(scores, out)
-            np.matmul(out if keep is None else out * keep[part], values, out=y[part])
+            products.multiply(out if keep is None else out * keep[part], values, y[part])
             y[part] *= scales[part]
 
-        share_blocks(work, count, queries * keys)
+        share_blocks(work, count, 2 * queries * keys)  # scores, and their exponentials
         shape = (*lead, queries, v.shape[-1])
         node.saved = (q, k, v, mask, *((matrices, weights, scales, keep, y) if saving else ()))
         if not self.need_weights:
@@ -133,28 +136,29 @@ class ScaledDotProductAttention(Module):
         dweights = None if dweights is None else _matrices(dweights, lead, dtype)
         dq, dk, dv = (empty(a.shape, dtype) for a in matrices)
         dmask = np.empty(weights.shape, dtype) if node.needs[3] else None
+        products = products_for(weights.size, dtype)
 
         def work(part: slice) -> None:
             left, right, values = (a[part] for a in matrices)
             p, factor = weights[part], scales[part]
             kept = p if keep is None else p * keep[part]
             g = dy[part] * factor
-            np.matmul(kept.swapaxes(1, 2), g, out=dv[part])
-            ds = np.matmul(g, values.swapaxes(1, 2), out=empty(p.shape, dtype))
+            products.multiply(kept.swapaxes(1, 2), g, dv[part])
+            ds = empty(p.shape, dtype)
+            products.multiply(g, values.swapaxes(1, 2), ds)
             along = np.vecdot(g, y[part])[..., None]
             if dweights is not None:
                 ds += dweights[part] * factor
                 along += np.vecdot(dweights[part], kept)[..., None] * (factor * factor)
             if keep is not None:
                 ds *= keep[part]
-            ds -= along
-            ds *= p
+            through_exponentials(ds, along, p)
             if dmask is not None:
                 dmask[part] = ds
-            np.matmul(ds, right * scale, out=dq[part])
-            np.matmul(ds.swapaxes(1, 2), left * scale, out=dk[part])
+            products.multiply(ds, right * scale, dq[part])
+            products.multiply(ds.swapaxes(1, 2), left * scale, dk[part])
 
-        share_blocks(work, len(y), math.prod(weights.shape[1:]))
+        share_blocks(work, len(y), 2 * math.prod(weights.shape[1:]))
         return tuple(
             None if a is None else unbroadcast(a.reshape(*lead, *a.shape[1:]), source.shape)
             for a, source in zip((dq, dk, dv, dmask), node.inputs, strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphzoo as gz
-from graphzoo.kernels import convolution, normalization, pointwise, pooling, select, softmax
+from graphzoo.kernels import attention, convolution, normalization, pointwise, pooling, select, softmax
 from graphzoo.kernels.grid import Geometry
 from graphzoo.kernels.pooling import Axis, UnevenAxis
 from graphzoo.kernels.select import SMALLEST, plain_kernels
@@ -64,6 +64,33 @@ def test_rows(dtype: str, groups: int, centered: bool, affine: str) -> None:
         with plain_kernels():
             expected = normalization.row_gradients(*more)
         close(compiled.run("row_gradients", *more), expected, 20 * RTOL[dtype])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_exponentials(scale: float) -> None:
+    scores = normal(3, 40, 150, scale=scale)
+    scores[0, 0] = -np.inf
+    scores[0, 1, 5] = -np.inf
+    scores[1, 2, 3] = np.nan
+    scores[2, 4, 4] = np.inf
+    got, right = np.empty_like(scores), np.empty_like(scores)
+    with plain_kernels(), np.errstate(invalid="ignore"):
+        factors = attention.exponentials(scores, right)
+    mine = compiled.run("exponentials", scores, got)
+    assert mine.shape == factors.shape
+    np.testing.assert_allclose(got * mine, right * factors, rtol=2e-5, atol=1e-7)
+    assert mine[0, 0] == 0
+    assert (got[0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+def test_through_exponentials(dtype: str) -> None:
+    ds, along, p = normal(3, 40, 150, dtype=dtype), normal(3, 40, 1, dtype=dtype), normal(3, 40, 150, dtype=dtype)
+    got, right = ds.copy(), ds.copy()
+    with plain_kernels():
+        attention.through_exponentials(right, along, p)
+    compiled.run("through_exponentials", got, along, p)
+    close(got, right, RTOL[dtype])
 
 
 @pytest.mark.parametrize("dtype", RTOL)
@@ -229,11 +256,11 @@ def test_other_convolutions_are_left_to_the_plain_kernels() -> None:
 
 @pytest.mark.parametrize("name", compiled.TWINS)
 def test_a_twin_takes_what_its_plain_kernel_takes(name: str) -> None:
-    [plain] = [
+    [plain] = {
         getattr(module, name)
-        for module in (convolution, normalization, pointwise, pooling, softmax)
+        for module in (attention, convolution, normalization, pointwise, pooling, softmax)
         if hasattr(getattr(module, name, None), "__wrapped__")
-    ]
+    }
     assert list(inspect.signature(compiled.TWINS[name]).parameters) == list(inspect.signature(plain).parameters)
 
 

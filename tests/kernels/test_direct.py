@@ -33,7 +33,7 @@ def problems(draw: Any) -> tuple[Geometry, int, tuple[int, int, int]]:
 def passes(products: Any, arrays: tuple[np.ndarray, ...], geometry: Geometry, groups: int) -> list[np.ndarray]:
     x, weight, bias, dy = arrays
     with pytest.MonkeyPatch.context() as patch, select.plain_kernels():
-        patch.setattr(convolution, "flat_products", lambda *_: products)
+        patch.setattr(convolution, "products_for", lambda *_: products)
         return [
             convolution.correlate(x, weight, geometry, groups, bias),
             convolution.correlate_adjoint(dy, weight, geometry, groups),
@@ -93,11 +93,11 @@ def test_nan_and_infinity_stay_where_they_are_seen() -> None:
 def test_who_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select._Choice, "allowed", True)
     single, whole = np.dtype(np.float32), np.dtype(np.int64)
-    assert select.flat_products(select.SMALLEST, single) is direct
-    assert select.flat_products(select.SMALLEST - 1, single) is columns
-    assert select.flat_products(select.SMALLEST, whole) is columns
+    assert select.products_for(select.SMALLEST, single) is direct
+    assert select.products_for(select.SMALLEST - 1, single) is columns
+    assert select.products_for(select.SMALLEST, whole) is columns
     with select.plain_kernels():
-        assert select.flat_products(select.SMALLEST, single) is columns
+        assert select.products_for(select.SMALLEST, single) is columns
 
 
 def test_rows_that_are_not_there_are_within_the_array() -> None:
@@ -110,3 +110,32 @@ def test_rows_that_are_not_there_are_within_the_array() -> None:
         assert source.base is not None
         flat = source.base if source.base.ndim == 1 else source.base.base
         assert flat.size == source.size + ROOM * source.shape[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(0, 4), st.integers(1, 40), st.integers(1, 30), st.sampled_from([1, 8, 32, 64, 65, 128])),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_stacks_of_matrices(sizes: tuple[int, int, int, int], a_turned: bool, b_turned: bool, dtype: type) -> None:
+    count, rows, depth, width = sizes
+    rng = np.random.default_rng(0)
+
+    def stack(turned: bool, *shape: int) -> np.ndarray:
+        values = rng.normal(size=shape).astype(dtype)
+        return np.ascontiguousarray(values.swapaxes(1, 2)).swapaxes(1, 2) if turned else values
+
+    a, b = stack(a_turned, count, rows, depth), stack(b_turned, count, depth, width)
+    got, right = np.full((count, rows, width), np.nan, dtype), np.empty((count, rows, width), dtype)
+    direct.multiply(a, b, got)
+    columns.multiply(a, b, right)
+    np.testing.assert_allclose(got, right, rtol=1e-5, atol=1e-4 if dtype is np.float32 else 1e-12)
+
+
+def test_stacks_with_gaps() -> None:
+    a, b = np.ones((6, 20, 9), np.float32)[::2, :, ::3], np.ones((3, 3, 64), np.float32)
+    out = np.empty((3, 40, 64), np.float32)[:, ::2]
+    direct.multiply(a, b, out)
+    assert (out == 3).all()

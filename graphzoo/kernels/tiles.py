@@ -1,0 +1,138 @@
+"""Tiles of matrix products, written for Numba in LLVM's own language.
+
+A *tile* is a small part of a product, some rows by some vectors, which stays in the processor's registers while all
+that adds to it is gone through. Its inner loop reads a few vectors and multiplies them with one factor for each row.
+Numba leaves it to LLVM what becomes a vector, and LLVM does not find these. Vectors have 64 bytes; LLVM divides them
+where the processor's are shorter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+VECTOR = 64
+"""Bytes of a vector."""
+
+
+class _Writer:
+    """Writes a tile's code: its sums, and one step of its inner loop."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+        self.context, self.builder, self.kinds, self.arguments = context, builder, signature.args, arguments
+        self.index, bits = ir.IntType(64), signature.args[0].dtype.bitwidth
+        self.lanes, self.align = 8 * VECTOR // bits, bits // 8
+        self.vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), self.lanes)
+
+    def number(self, which: int) -> ir.Value:
+        return self.context.cast(self.builder, self.arguments[which], self.kinds[which], types.int64)
+
+    def array(self, which: int) -> Any:
+        return self.context.make_array(self.kinds[which])(self.context, self.builder, self.arguments[which])
+
+    def ahead(self, pointer: ir.Value, steps: int | ir.Value) -> ir.Value:
+        return self.builder.gep(pointer, [ir.Constant(self.index, steps) if isinstance(steps, int) else steps])
+
+    def times(self, value: ir.Value, factor: int) -> ir.Value:
+        return self.builder.mul(value, ir.Constant(self.index, factor))
+
+    def read(self, pointer: ir.Value, number: int) -> ir.Value:
+        return self.builder.load(self._vector_at(pointer, number), align=self.align)
+
+    def write(self, value: ir.Value, pointer: ir.Value, number: int) -> None:
+        self.builder.store(value, self._vector_at(pointer, number), align=self.align)
+
+    def _vector_at(self, pointer: ir.Value, number: int) -> ir.Value:
+        return self.builder.bitcast(self.ahead(pointer, number * self.lanes), self.vector.as_pointer())
+
+    def variable(self, value: ir.Value) -> ir.Value:
+        """LLVM makes a register of it."""
+        return cgutils.alloca_once_value(self.builder, value)
+
+    def zero(self) -> ir.Value:
+        return ir.Constant(self.vector, [0.0] * self.lanes)
+
+    def spread(self, value: ir.Value) -> ir.Value:
+        """A vector of one number."""
+        word, undefined = ir.IntType(32), ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(word, 0))
+        everywhere = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, everywhere)
+
+    def step(self, sums: list[list[ir.Value]], factors: list[ir.Value], row: ir.Value) -> None:
+        """Adds to each row of sums what stands at `row`, times the number at the row's pointer of `factors`."""
+        seen = [self.read(row, v) for v in range(len(sums[0]))]
+        for pointer, line in zip(factors, sums, strict=True):
+            factor = self.spread(self.builder.load(pointer))
+            for vector, total in zip(seen, line, strict=True):
+                # Joined to one instruction where the processor has it.
+                product = self.builder.fmul(factor, vector, flags=("contract",))
+                self.builder.store(self.builder.fadd(product, self.builder.load(total), flags=("contract",)), total)
+
+
+def packed_tile(rows: int, vectors: int) -> Any:
+    """target[i, :] = Σ factors · source, over the rows of source that begin at start + k · step, k < depth, for each
+    start; factors holds the numbers of all `rows` for one of these, and `apart` entries on for the next. Arrays are
+    flat."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        code = _Writer(context, builder, signature, arguments)
+        target, source = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 5))
+        factors = code.variable(code.ahead(code.array(3).data, code.number(4)))
+        starts, depth, step, line, apart = (
+            code.array(7),
+            code.number(8),
+            code.number(9),
+            code.number(2),
+            code.number(10),
+        )
+        sums = [[code.variable(code.zero()) for _ in range(vectors)] for _ in range(rows)]
+        row = code.variable(source)
+        with cgutils.for_range(builder, builder.extract_value(starts.shape, 0)) as each:
+            builder.store(code.ahead(source, builder.load(code.ahead(starts.data, each.index))), row)
+            with cgutils.for_range(builder, depth):
+                here = builder.load(factors)
+                code.step(sums, [code.ahead(here, i) for i in range(rows)], builder.load(row))
+                builder.store(code.ahead(here, apart), factors)
+                builder.store(code.ahead(builder.load(row), step), row)
+        for i in range(rows):
+            for v in range(vectors):
+                code.write(builder.load(sums[i][v]), code.ahead(target, code.times(line, i)), v)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def run(typing, target, place, line, factors, first, source, begin, starts, depth, step, apart):
+        return types.void(target, place, line, factors, first, source, begin, starts, depth, step, apart), write
+
+    return run
+
+
+def scattered_tile(rows: int, vectors: int) -> Any:
+    """target[i, :] += Σ_k source[places[i] + k] · upstream[k, :], k < depth, for `rows` places. Arrays are flat."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        code = _Writer(context, builder, signature, arguments)
+        target, upstream = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 7))
+        line, depth = code.number(2), code.number(9)
+        source, places = code.ahead(code.array(3).data, code.number(4)), code.ahead(code.array(5).data, code.number(6))
+        begins = [code.ahead(source, builder.load(code.ahead(places, i))) for i in range(rows)]
+        targets = [code.ahead(target, code.times(line, i)) for i in range(rows)]
+        sums = [[code.variable(code.read(pointer, v)) for v in range(vectors)] for pointer in targets]
+        row = code.variable(upstream)
+        with cgutils.for_range(builder, depth) as each:
+            code.step(sums, [code.ahead(begin, each.index) for begin in begins], builder.load(row))
+            builder.store(code.ahead(builder.load(row), line), row)
+        for pointer, totals in zip(targets, sums, strict=True):
+            for v, total in enumerate(totals):
+                code.write(builder.load(total), pointer, v)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def run(typing, target, place, line, source, begin, places, first, upstream, at, depth):
+        return types.void(target, place, line, source, begin, places, first, upstream, at, depth), write
+
+    return run
