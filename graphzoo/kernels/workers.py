@@ -7,6 +7,7 @@ keeps to the thread that calls it. NumPy lets go of the interpreter's lock while
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
@@ -49,7 +50,9 @@ class _Worker:
         self.error: BaseException | None = None
         self.door.acquire()
         self.exit.acquire()
-        Thread(target=self._run, name="graphzoo", daemon=True).start()
+        self.thread = Thread(target=self._run, name="graphzoo", daemon=True)
+        self.thread.start()
+        self.avoided = -1  # the processor that it must not run on
 
     def begin(self, work: Callable[[], None]) -> None:
         self.work = work
@@ -135,6 +138,7 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
             results[number] = work(slice(count * number // pieces, count * (number + 1) // pieces))
 
     workers = _Crew.workers[: many - 1]
+    _keep_off(workers)
     with in_one_thread():
         for worker in workers:
             worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
@@ -146,6 +150,31 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
         if error is not None:
             raise error
     return results
+
+
+def _keep_off(workers: list[_Worker]) -> None:
+    """Keeps workers off the processor that they are called from. After a pause Linux likes to wake them there, and
+    leaves them to share it with their caller for as long as a few short kernels take."""
+    if _current_processor is None:
+        return
+    here = _current_processor()
+    if all(worker.avoided == here for worker in workers):
+        return
+    others = os.sched_getaffinity(0) - {here}
+    for worker in workers:
+        worker.avoided = here
+        if others and worker.thread.native_id is not None:
+            os.sched_setaffinity(worker.thread.native_id, others)
+
+
+def _find_current_processor() -> Callable[[], int] | None:
+    """The C library's function that tells on which processor a thread runs, where there is one (on Linux)."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None)
+
+
+_current_processor = _find_current_processor()
 
 
 def _ends(workers: list[_Worker]) -> list[BaseException | None]:

@@ -138,6 +138,19 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be told where to run here")
+def test_workers_keep_off_their_callers_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    processors = os.sched_getaffinity(0)
+    monkeypatch.setattr(workers, "_current_processor", lambda: max(processors))
+    workers.share(bounds, 6, 1000)
+    others = processors - {max(processors)} or processors
+    for worker in workers._Crew.workers[:2]:
+        assert os.sched_getaffinity(worker.thread.native_id) == others
+    assert os.sched_getaffinity(0) == processors
+    monkeypatch.setattr(workers, "_current_processor", None)
+    assert len(workers.share(bounds, 6, 1000)) == 6
+
+
 def test_blocks() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "BLOCK", 10)
