@@ -4,7 +4,6 @@
 the threads and kernels of BLAS belong to the whole process, and so to whoever started it.
 """
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import math
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.blas import TIMEOUT, libraries
 from .kernels.select import state
 
 # The OpenBLAS cores whose kernels use AVX-512, as it names them.
@@ -37,16 +37,20 @@ VARIABLES = (
     "OPENBLAS_CORETYPE",
     *THREAD_VARIABLES.values(),
     "OMP_NUM_THREADS",
+    TIMEOUT,
     "NPY_DISABLE_CPU_FEATURES",
     "GRAPHZOO_FAST",
 )
 
 # The extras a user may want: their packages, and what they are for.
 EXTRAS = {
-    "fast": (("numba",), "compiled kernels, several times as fast for normalisation, softmax and activations"),
+    "fast": (
+        ("numba",),
+        "compiled kernels, several times as fast for normalisation, softmax and activations",
+    ),
     "plot": (("matplotlib",), "the plots that `graphzoo demo` leaves"),
     "draw": (("pygraphviz", "latex2mathml"), "Graphviz as a Python package, and formulas on the pages of graphs"),
-    "bench": (("torch", "autograd", "mygrad", "threadpoolctl"), "`python -m benchmarks`"),
+    "bench": (("torch", "autograd", "mygrad"), "`python -m benchmarks`"),
 }
 
 
@@ -176,7 +180,7 @@ def probe() -> Readings:
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     simd = config["SIMD Extensions"]
     built_with = config["Build Dependencies"]["blas"]
-    core, threads = _openblas_core_and_threads()
+    core, threads = _blas_core_and_threads()
     return Readings(
         python=f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         packages={name: _version(name) for name in ("graphzoo", "numpy", "networkx", "graphviz", *optional)},
@@ -221,33 +225,10 @@ def _usable_cores() -> int:
     return cores if quota == "max" else min(cores, math.ceil(int(quota) / int(period)))
 
 
-def _openblas_core_and_threads() -> tuple[str | None, int | None]:
+def _blas_core_and_threads() -> tuple[str | None, int | None]:
     """The kernels and threads of the BLAS that NumPy loaded; None for what it does not tell."""
-    if importlib.util.find_spec("threadpoolctl") is not None:
-        from threadpoolctl import threadpool_info
-
-        loaded = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-        # SciPy or torch may have loaded one of their own.
-        pool = next((pool for pool in loaded if "numpy" in pool["filepath"]), loaded[0] if loaded else {})
-        return pool.get("architecture"), pool.get("num_threads")
-
-    core, threads = openblas_function("get_corename"), openblas_function("get_num_threads")
-    if core is None or threads is None:
-        return None, None
-    core.restype = ctypes.c_char_p
-    return core().decode(), threads()
-
-
-def openblas_function(name: str) -> Any:
-    """The function ``openblas_<name>`` of the OpenBLAS that a wheel of NumPy brought; None where there is none."""
-    package = Path(np.__file__).parent
-    for path in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
-        library = ctypes.CDLL(str(path))
-        for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-            function = getattr(library, f"{prefix}openblas_{name}{suffix}", None)
-            if function is not None:
-                return function
-    return None
+    told = libraries()[0].info() if libraries() else {}
+    return told.get("architecture"), told.get("num_threads")
 
 
 def _dot_version() -> str | None:

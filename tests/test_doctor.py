@@ -23,7 +23,6 @@ ALL_PACKAGES = {
     "torch": "2.13.0",
     "autograd": "1.9.1",
     "mygrad": "2.5.0",
-    "threadpoolctl": "3.8.0",
 }
 # A server where everything is as it should be.
 WELL = doctor.Readings(
@@ -80,7 +79,7 @@ dot          dot - graphviz version 2.43.0 (0)
 extra fast   numba 0.68.1
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz 1.14, latex2mathml 3.78
-extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0, threadpoolctl 3.8.0
+extra bench  torch 2.13.0, autograd 1.9.1, mygrad 2.5.0
 environment  nothing set
 
 Advice: none, all is well."""
@@ -100,7 +99,7 @@ dot          missing
 extra fast   numba 0.68.1
 extra plot   matplotlib 3.11.2
 extra draw   pygraphviz missing, latex2mathml missing
-extra bench  torch missing, autograd 1.9.1, mygrad missing, threadpoolctl 3.8.0
+extra bench  torch missing, autograd 1.9.1, mygrad missing
 environment  NPY_DISABLE_CPU_FEATURES=AVX512_SPR
 
 Advice:
@@ -196,13 +195,14 @@ def test_probe_lists_the_variables_that_matter(monkeypatch: pytest.MonkeyPatch) 
     assert doctor.probe().environment == {"OMP_NUM_THREADS": "3"}
 
 
-def test_both_ways_to_ask_openblas_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("threadpoolctl")
-    told = doctor._openblas_core_and_threads()
-    if "openblas" not in doctor.probe().blas:
-        pytest.skip("this NumPy has another BLAS")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert doctor._openblas_core_and_threads() == told
+def test_what_blas_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    (core, threads), found = doctor._blas_core_and_threads(), doctor.probe()
+    assert (found.blas_core, found.blas_threads) == (core, threads)
+    if "openblas" in found.blas:
+        assert core
+        assert threads >= 1
+    monkeypatch.setattr(doctor, "libraries", list)
+    assert doctor._blas_core_and_threads() == (None, None)
 
 
 def fake_dot(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from types import FrameType
 import numpy as np
 
 import graphzoo as gz
-from graphzoo.doctor import THREAD_VARIABLES, openblas_function
+from graphzoo.doctor import THREAD_VARIABLES
+from graphzoo.kernels.blas import in_one_thread, libraries
 
 from .model import CharacterModel
 from .text import windows
@@ -115,17 +116,11 @@ def one_blas_thread() -> Iterator[bool]:
     The demo's products are too small to gain from more, and threads that have to wait for a core that another program
     uses make them many times slower. Where the user has set a number of threads, it stays.
     """
-    get, put = openblas_function("get_num_threads"), openblas_function("set_num_threads")
-    asked = {"OMP_NUM_THREADS", *THREAD_VARIABLES.values()} & os.environ.keys()
-    if asked or get is None or put is None:
+    if {"OMP_NUM_THREADS", *THREAD_VARIABLES.values()} & os.environ.keys() or not libraries():
         yield False
         return
-    before = get()
-    put(1)
-    try:
+    with in_one_thread():
         yield True
-    finally:
-        put(before)
 
 
 @contextmanager
