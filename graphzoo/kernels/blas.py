@@ -9,12 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 TIMEOUT = "OPENBLAS_THREAD_TIMEOUT"
@@ -24,7 +22,7 @@ TICKS = 19
 """Between a fifth and a tenth of a millisecond."""
 
 _HARMLESS = ("ipykernel", "zmq")  # their threads pass messages
-_WORKERS = Path(__file__).with_name("workers.py")  # whose threads wait, unless whoever asks lets them work
+_WORKERS = os.path.join(os.path.dirname(__file__), "workers.py")  # whose threads wait, unless who asks lets them work
 
 
 @cache
@@ -80,12 +78,15 @@ def shorten_waits() -> bool:
 
 def _alone() -> bool:
     """Whether all other threads wait within Python's own library, or in one that has nothing to do with products."""
-    library, here = Path(sysconfig.get_path("stdlib")), threading.get_ident()
+    import sysconfig  # takes its time to load, and is needed once
 
-    def waits(file: Path) -> bool:
-        if "site-packages" in file.parts:
-            return not set(_HARMLESS).isdisjoint(file.parts)
-        return file.is_relative_to(library) or file == _WORKERS
+    library, here = os.path.join(sysconfig.get_path("stdlib"), ""), threading.get_ident()
+
+    def waits(file: str) -> bool:
+        parts = file.split(os.sep)
+        if "site-packages" in parts:
+            return not set(_HARMLESS).isdisjoint(parts)
+        return file.startswith(library) or file == _WORKERS
 
     frames = sys._current_frames().items()
-    return all(ident == here or waits(Path(frame.f_code.co_filename)) for ident, frame in frames)
+    return all(ident == here or waits(frame.f_code.co_filename) for ident, frame in frames)
