@@ -44,9 +44,9 @@ def threads() -> int:
 def in_one_thread() -> Iterator[None]:
     """Within this block products are made by the threads that call for them."""
     before = [library.num_threads for library in libraries()]
-    for library in libraries():
-        library.set_num_threads(1)
     try:
+        for library in libraries():
+            library.set_num_threads(1)
         yield
     finally:
         for library, number in zip(libraries(), before, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial
@@ -131,21 +132,29 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
     while len(_Crew.workers) < many - 1:
         _Crew.workers.append(_Worker())
     results: list[Any] = [None] * pieces
-    numbers = iter(range(pieces))  # of which each is had once, whoever asks
+    left = deque(range(pieces))
 
     def take() -> None:
-        for number in numbers:
+        while True:
+            try:
+                number = left.popleft()  # each is had once, whoever asks
+            except IndexError:
+                return
             results[number] = work(slice(count * number // pieces, count * (number + 1) // pieces))
 
     workers = _Crew.workers[: many - 1]
     _keep_off(workers)
+    all_begun = False
     with in_one_thread():
-        for worker in workers:
-            worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
         try:
+            for worker in workers:
+                worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
+            all_begun = True
             take()
         finally:
-            errors = _ends(workers)
+            errors = _ends(workers if all_begun else [])
+            if not all_begun:  # interrupted: nobody knows who is at work
+                _Crew.workers = []
     for error in errors:
         if error is not None:
             raise error

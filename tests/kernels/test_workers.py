@@ -116,6 +116,27 @@ def test_an_interrupt_while_waiting_leaves_no_worker_behind(monkeypatch: pytest.
     assert len(workers.share(bounds, 6, 1000)) == 6
 
 
+def test_an_interrupt_while_calling_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers.share(bounds, 6, 1000)
+    before = [library.num_threads for library in blas.libraries()]
+    second = workers._Crew.workers[1]
+    begin = workers._Worker.begin
+
+    def interrupted(worker: Any, work: Any) -> None:
+        if worker is second:
+            raise KeyboardInterrupt
+        begin(worker, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers._Worker, "begin", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            workers.share(bounds, 6, 1000)
+    assert workers._Crew.workers == []
+    assert [library.num_threads for library in blas.libraries()] == before
+    parts = workers.share(bounds, 6, 1000)
+    assert [n for start, stop, _ in parts for n in range(start, stop)] == list(range(6))
+
+
 def test_the_error_state_holds_in_all_threads() -> None:
     def work(part: slice) -> None:
         np.divide(np.ones(600), np.zeros(600))
