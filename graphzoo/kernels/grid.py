@@ -24,8 +24,8 @@ Sizes = tuple[int, ...]
 POSITIONS, ENTRIES = 2048, 1 << 17
 """Small images are joined until their flat grid is as long, or has so many entries in all channels."""
 
-ROOM = 16
-"""So many channels that are not there may be read behind the last one: compiled products take some at a time."""
+ROOM = 128
+"""So many entries may be read behind the last one: compiled products take up to six vectors of 64 bytes at a time."""
 
 
 class Geometry(NamedTuple):
@@ -166,4 +166,4 @@ def flat_grids(
 def _zeros(planes: int, groups: int, channels: int, length: int, dtype: np.dtype[Any]) -> np.ndarray:
     """(planes, groups, channels, length), with ROOM behind it."""
     size = planes * groups * channels * length
-    return np.zeros(size + ROOM * length, dtype)[:size].reshape(planes, groups, channels, length)
+    return np.zeros(size + ROOM, dtype)[:size].reshape(planes, groups, channels, length)
