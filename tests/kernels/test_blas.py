@@ -95,6 +95,12 @@ def test_threads_of_another_kind_are_left_alone(library: Library, calls: list[An
     assert calls == []
 
 
+def test_windows_is_left_alone(library: Library, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas.sys, "platform", "win32")
+    assert blas.shorten_waits()
+    assert calls == []
+
+
 def test_no_thread_is_ended_beside_one_that_may_be_within_a_product(library: Library, calls: list[Any]) -> None:
     begun, go_on, end = threading.Event(), [True], threading.Event()
 
