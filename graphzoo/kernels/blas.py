@@ -22,6 +22,7 @@ TICKS = 19
 """Between a fifth and a tenth of a millisecond."""
 
 _HARMLESS = ("ipykernel", "zmq")  # their threads pass messages
+_WAITING = {"wait", "join", "_wait_for_tstate_lock", "get", "select", "accept", "_worker"}
 _WORKERS = os.path.join(os.path.dirname(__file__), "workers.py")  # whose threads wait, unless who asks lets them work
 
 
@@ -77,16 +78,21 @@ def shorten_waits() -> bool:
 
 
 def _alone() -> bool:
-    """Whether all other threads wait within Python's own library, or in one that has nothing to do with products."""
+    """Whether all other threads wait, within Python's own library or ours, or have nothing to do with products.
+
+    A thread whose target is a product itself stands in the library's function that runs it: only those that wait count.
+    """
     import sysconfig  # takes its time to load, and is needed once
 
     library, here = os.path.join(sysconfig.get_path("stdlib"), ""), threading.get_ident()
 
-    def waits(file: str) -> bool:
+    def waits(file: str, function: str) -> bool:
         parts = file.split(os.sep)
+        if file == _WORKERS:
+            return True
         if "site-packages" in parts:
             return not set(_HARMLESS).isdisjoint(parts)
-        return file.startswith(library) or file == _WORKERS
+        return file.startswith(library) and function in _WAITING
 
     frames = sys._current_frames().items()
-    return all(ident == here or waits(frame.f_code.co_filename) for ident, frame in frames)
+    return all(ident == here or waits(frame.f_code.co_filename, frame.f_code.co_name) for ident, frame in frames)

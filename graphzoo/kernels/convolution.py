@@ -115,7 +115,10 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     def work(part: slice) -> np.ndarray:
         if _is_pointwise(geometry):
             rows, columns = _in_groups(x[part], groups), _in_groups(dy[part], groups)
-            return np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)[:, None].astype(dtype, copy=False)
+            total = np.zeros((groups, 1, channels, outputs), dtype)
+            for some, others in zip(rows, columns, strict=True):  # one weight's size at a time
+                total[:, 0] += np.matmul(some, others.swapaxes(1, 2))
+            return total
         return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
 
     total = shared_sum(work, len(x), x.size * len(grid.taps))
