@@ -38,7 +38,9 @@ def libraries() -> list[Any]:
 def threads() -> int:
     """How many threads products may use now; where nobody knows, as many as there are processors."""
     known = [library.num_threads for library in libraries()]
-    return max(known) if known else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if known:
+        return max(known)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -63,17 +65,20 @@ def shorten_waits() -> bool:
     own = [library for library in libraries() if getattr(library, "threading_layer", None) == "pthreads"]
     if TIMEOUT in os.environ or not own or sys.platform == "win32":  # where its threads wait without looking
         return True
-    if not _alone():
-        return False
+    ends = []
     for library in own:
-        functions = ctypes.PyDLL(library.filepath)  # keeps the interpreter's lock, so that no product begins meanwhile
+        functions = ctypes.PyDLL(library.filepath)  # keeps the interpreter's lock while a function runs
         if hasattr(functions, "openblas_read_env") and hasattr(functions, "blas_thread_shutdown_"):
             os.environ[TIMEOUT] = str(TICKS)
             try:
                 functions.openblas_read_env()
             finally:
                 del os.environ[TIMEOUT]
-            functions.blas_thread_shutdown_()  # the next product starts them again
+            ends.append(functions.blas_thread_shutdown_)
+    if not _alone():
+        return False
+    for end in ends:
+        end()  # the next product starts them again
     return True
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from threading import Lock, Thread
@@ -105,7 +107,10 @@ def watch_with(function: Callable[[np.ndarray, int, int], None]) -> None:
 
 def _watch(number: np.ndarray, old: int, patience: int) -> None:
     if _Crew.watch is not None:
-        _Crew.watch(number, old, patience)
+        try:
+            _Crew.watch(number, old, patience)
+        except Exception:  # it cannot be compiled or loaded here: threads sleep at once
+            _Crew.watch = None
 
 
 def share(work: Callable[[slice], T], count: int, entries: int) -> list[T]:
@@ -116,7 +121,7 @@ def share(work: Callable[[slice], T], count: int, entries: int) -> list[T]:
         count: samples.
         entries: how many there are to go through, over all samples: few are not worth a second thread.
     """
-    if entries >= 2 * PART and count > 1 and _Crew.lock.acquire(blocking=False):
+    if entries >= 2 * PART and count > 1 and not sys.is_finalizing() and _Crew.lock.acquire(blocking=False):
         try:
             many = min(threads(), count, entries // PART)
             if many > 1:
@@ -129,8 +134,11 @@ def share(work: Callable[[slice], T], count: int, entries: int) -> list[T]:
 def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> list[T]:
     """Each thread takes the next piece when it is done with one: some processors may be slower, or busy otherwise."""
     _Crew.at_ease = _Crew.at_ease or shorten_waits()
-    while len(_Crew.workers) < many - 1:
-        _Crew.workers.append(_Worker())
+    # Put back when all are done. After an interrupt nobody knows who is at work: then they are left behind.
+    crew, _Crew.workers = _Crew.workers, []
+    with suppress(RuntimeError):  # no more threads to be had
+        while len(crew) < many - 1:
+            crew.append(_Worker())
     results: list[Any] = [None] * pieces
     left = deque(range(pieces))
 
@@ -140,21 +148,22 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
                 number = left.popleft()  # each is had once, whoever asks
             except IndexError:
                 return
-            results[number] = work(slice(count * number // pieces, count * (number + 1) // pieces))
+            try:
+                results[number] = work(slice(count * number // pieces, count * (number + 1) // pieces))
+            except BaseException:
+                left.clear()
+                raise
 
-    workers = _Crew.workers[: many - 1]
+    workers = crew[: many - 1]
     _keep_off(workers)
-    all_begun = False
     with in_one_thread():
+        for worker in workers:
+            worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
         try:
-            for worker in workers:
-                worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
-            all_begun = True
             take()
         finally:
-            errors = _ends(workers if all_begun else [])
-            if not all_begun:  # interrupted: nobody knows who is at work
-                _Crew.workers = []
+            errors = [worker.end() for worker in workers]
+            _Crew.workers = crew
     for error in errors:
         if error is not None:
             raise error
@@ -173,7 +182,8 @@ def _keep_off(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.avoided = here
         if others and worker.thread.native_id is not None:
-            os.sched_setaffinity(worker.thread.native_id, others)
+            with suppress(OSError):  # not allowed here
+                os.sched_setaffinity(worker.thread.native_id, others)
 
 
 def _find_current_processor() -> Callable[[], int] | None:
@@ -184,15 +194,6 @@ def _find_current_processor() -> Callable[[], int] | None:
 
 
 _current_processor = _find_current_processor()
-
-
-def _ends(workers: list[_Worker]) -> list[BaseException | None]:
-    """What the workers raised, when all are done."""
-    try:
-        return [worker.end() for worker in workers]
-    except BaseException:  # interrupted: nobody knows any more who is done with what
-        _Crew.workers = []
-        raise
 
 
 def blocks(rows: slice, size: int) -> Iterator[slice]:

@@ -137,6 +137,29 @@ def test_an_interrupt_while_calling_leaves_no_worker_behind(monkeypatch: pytest.
     assert [n for start, stop, _ in parts for n in range(start, stop)] == list(range(6))
 
 
+def test_what_cannot_be_had_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    def forbidden(*_: Any) -> Any:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers._Crew, "workers", [])
+        patch.setattr(workers, "_Worker", refused)
+        assert len(workers.share(bounds, 6, 1000)) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_current_processor", lambda: -2)
+        patch.setattr(workers.os, "sched_getaffinity", lambda _: {0}, raising=False)
+        patch.setattr(workers.os, "sched_setaffinity", forbidden, raising=False)
+        assert len(workers.share(bounds, 6, 1000)) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(workers._Crew, "watch", refused)
+        assert len(workers.share(bounds, 6, 1000)) == 6
+        assert workers._Crew.watch is None
+    assert len(workers.share(bounds, 6, 1000)) == 6
+
+
 def test_the_error_state_holds_in_all_threads() -> None:
     def work(part: slice) -> None:
         np.divide(np.ones(600), np.zeros(600))
@@ -191,17 +214,22 @@ def normal(*shape: int) -> np.ndarray:
 
 GEOMETRY = Geometry((9, 8), (5, 4), (3, 3), (2, 2), (1, 1), (1, 1))
 X, DY, WEIGHT = normal(7, 4, 9, 8), normal(7, 6, 5, 4), normal(6, 2, 3, 3)
+SAME = Geometry((9, 8), (9, 8), (3, 3), (1, 1), (1, 1), (1, 1))
 POINTWISE = Geometry((9, 8), (9, 8), (1, 1), (1, 1), (0, 0), (1, 1))
 ROWS, CHANNELS, TILES = normal(7, 3, 40), normal(5, 9, 33), (Axis(8, 2, 2, 0, 1, 4), Axis(6, 2, 2, 0, 1, 3))
 WINDOWS = (Axis(8, 3, 2, 1, 1, 4), Axis(6, 3, 1, 1, 1, 6))
 
 SHARED: dict[str, Callable[[], Any]] = {
-    "correlate": lambda: convolution.correlate(X, WEIGHT, GEOMETRY, 2, normal(6) * 0 + 1),
+    "correlate": lambda: convolution.correlate(X, WEIGHT, GEOMETRY, 2, np.ones(6, np.float32)),
     "correlate_adjoint": lambda: convolution.correlate_adjoint(DY, WEIGHT, GEOMETRY, 2),
     "kernel_gradient": lambda: convolution.kernel_gradient(X, DY, GEOMETRY, 2),
     "correlate, one sample": lambda: convolution.correlate(X[:1], WEIGHT, GEOMETRY, 2),
     "correlate, pointwise": lambda: convolution.correlate(X, WEIGHT[..., 0, 0, None, None], POINTWISE, 2),
-    "correlate, depthwise": lambda: convolution.correlate(X, WEIGHT[:4, :1], GEOMETRY, 4),
+    "correlate, depthwise": lambda: convolution.correlate(X, WEIGHT[:4, :1], SAME, 4),
+    "correlate_adjoint, depthwise": lambda: convolution.correlate_adjoint(X, WEIGHT[:4, :1], SAME, 4),
+    "kernel_gradient, depthwise": lambda: convolution.kernel_gradient(X, X + 1, SAME, 4),
+    "correlate_adjoint, pointwise": lambda: convolution.correlate_adjoint(X, WEIGHT[:4, :1, :1, :1], POINTWISE, 4),
+    "kernel_gradient, pointwise": lambda: convolution.kernel_gradient(X, X + 1, POINTWISE, 2),
     "channel_sums": lambda: convolution.channel_sums(X),
     "normalized_rows": lambda: normalization.normalized_rows(ROWS, ROWS[0], ROWS[1], 1e-5),
     "row_gradients": lambda: normalization.row_gradients(
@@ -211,7 +239,7 @@ SHARED: dict[str, Callable[[], Any]] = {
     "channel_gradients": lambda: normalization.channel_gradients(
         CHANNELS, CHANNELS * 2 + 1, CHANNELS[0, :, 0], CHANNELS[0, :, 1], CHANNELS[0, :, 2], True
     ),
-    "softmax_rows": lambda: softmax.softmax_rows(normal(40, 9) * 0 + ROWS.reshape(-1)[:360].reshape(40, 9)),
+    "softmax_rows": lambda: softmax.softmax_rows(ROWS.reshape(-1)[:360].reshape(40, 9)),
     "softmax_rows_gradient": lambda: softmax.softmax_rows_gradient(X.reshape(-1, 8), X.reshape(-1, 8) * 2),
     "rectified": lambda: pointwise.rectified(X),
     "rectified_gradient": lambda: pointwise.rectified_gradient(X, X + 0.3),
