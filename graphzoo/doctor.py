@@ -44,10 +44,7 @@ VARIABLES = (
 
 # The extras a user may want: their packages, and what they are for.
 EXTRAS = {
-    "fast": (
-        ("numba",),
-        "compiled kernels, several times as fast for normalisation, softmax and activations",
-    ),
+    "fast": (("numba",), "compiled kernels, several times as fast for normalisation, softmax and activations"),
     "plot": (("matplotlib",), "the plots that `graphzoo demo` leaves"),
     "draw": (("pygraphviz", "latex2mathml"), "Graphviz as a Python package, and formulas on the pages of graphs"),
     "bench": (("torch", "autograd", "mygrad"), "`python -m benchmarks`"),

@@ -37,17 +37,14 @@ def correlate(
     dtype = np.result_type(x, weight)
     weight = _grouped(weight, groups, dtype)
     y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
+    if _is_pointwise(geometry):
+        return _everywhere(weight[..., 0], x, y, groups, bias)
     grid = grid_of(geometry)
     products = products_for(x.size // max(len(x), 1) * len(grid.taps), dtype)
     multiply = products.multiplier(weight, grid.taps, grid.margin)
 
     def work(part: slice) -> None:
         images, target = x[part], y[part]
-        if _is_pointwise(geometry):
-            np.matmul(weight[..., 0], _in_groups(images, groups), out=_in_groups(target, groups))
-            if bias is not None:
-                target += along_channels(bias, target)
-            return
         for some, source in flat_grids(images, grid, grid.planes, groups, dtype):
             _fill(target[some], multiply(source, grid.length(len(target[some]), geometry.out)), grid, groups, bias)
 
@@ -67,6 +64,8 @@ def correlate_adjoint(
     dtype = np.result_type(dy, weight)
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
     dx = empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
+    if _is_pointwise(geometry):
+        return _everywhere(weight[..., 0], dy, dx, groups, bias)
     grid = grid_of(geometry)
     finite = np.isfinite(weight).all()
     if not finite or len(grid.planes) < math.prod(geometry.stride):  # or no tap reaches some planes
@@ -85,11 +84,6 @@ def correlate_adjoint(
 
     def work(part: slice) -> None:
         images, target = dy[part], dx[part]
-        if _is_pointwise(geometry):
-            np.matmul(weight[..., 0], _in_groups(images, groups), out=_in_groups(target, groups))
-            if bias is not None:
-                target += along_channels(bias, target)
-            return
         for some, source in flat_grids(images, grid, (whole(geometry.out),), groups, dtype):
             for plane, multiply in zip(grid.planes, multipliers, strict=True):
                 inside = target[(some, slice(None), *plane.where)]
@@ -108,26 +102,37 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
         return kernel_gradient_widely(x, dy, geometry, groups)
     dtype = np.result_type(x, dy)
     channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
-    grid = grid_of(geometry)
-
-    products = products_for(x.size // max(len(x), 1) * len(grid.taps), dtype)
+    pointwise, taps = _is_pointwise(geometry), math.prod(geometry.kernel)
+    products = products_for(x.size // max(len(x), 1) * taps, dtype)
 
     def work(part: slice) -> np.ndarray:
-        if _is_pointwise(geometry):
-            rows, columns = _in_groups(x[part], groups), _in_groups(dy[part], groups)
-            total = np.zeros((groups, 1, channels, outputs), dtype)
-            for some, others in zip(rows, columns, strict=True):  # one weight's size at a time
-                total[:, 0] += np.matmul(some, others.swapaxes(1, 2))
-            return total
-        return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
+        if not pointwise:
+            return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
+        total = np.zeros((groups, 1, channels, outputs), dtype)
+        for rows, columns in zip(_in_groups(x[part], groups), _in_groups(dy[part], groups), strict=True):
+            total[:, 0] += np.matmul(rows, columns.swapaxes(1, 2))
+        return total
 
-    total = shared_sum(work, len(x), x.size * len(grid.taps))
-    if not _is_pointwise(geometry) and not np.isfinite(total).all():
+    total = shared_sum(work, len(x), x.size * taps)
+    if not pointwise and not np.isfinite(total).all():
         # Zeros in the gaps may have met something infinite, and become NaN.
         for k, in_x, in_y in _overlaps(geometry):
             rows, columns = _in_groups(x[in_x], groups), _in_groups(dy[in_y], groups)
             total[:, k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
     return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
+
+
+def _everywhere(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, groups: int, bias: np.ndarray | None) -> np.ndarray:
+    """y = b + matrix · x at each position, for a matrix (groups, rows, channels); returns y."""
+
+    def work(part: slice) -> None:
+        target = y[part]
+        np.matmul(matrix, _in_groups(x[part], groups), out=_in_groups(target, groups))
+        if bias is not None:
+            target += along_channels(bias, target)
+
+    share(work, len(x), x.size)
+    return y
 
 
 def channel_sums(dy: np.ndarray) -> np.ndarray:

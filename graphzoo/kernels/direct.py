@@ -181,12 +181,8 @@ def _by_rows(a, b, out, places):
 def _by_columns(a, b, out):
     """out = aᵀ b, a (depth, rows) and b (depth, columns) flat and contiguous."""
     rows, columns = out.shape
-    depth, target, across, nothing = (
-        b.size // columns,
-        out.reshape(-1),
-        2 * (VECTOR // out.itemsize),
-        np.zeros(1, np.int64),
-    )
+    depth, target, across = b.size // columns, out.reshape(-1), 2 * (VECTOR // out.itemsize)
+    nothing = np.zeros(1, np.int64)
     for i in range(0, rows, 12):
         first = min(i, rows - 12)
         for j in range(0, columns, across):

@@ -83,13 +83,8 @@ def packed_tile(rows: int, vectors: int) -> Any:
         code = _Writer(context, builder, signature, arguments)
         target, source = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 5))
         factors = code.variable(code.ahead(code.array(3).data, code.number(4)))
-        starts, depth, step, line, apart = (
-            code.array(7),
-            code.number(8),
-            code.number(9),
-            code.number(2),
-            code.number(10),
-        )
+        starts, line = code.array(7), code.number(2)
+        depth, step, apart = (code.number(i) for i in (8, 9, 10))
         sums = [[code.variable(code.zero()) for _ in range(vectors)] for _ in range(rows)]
         row = code.variable(source)
         with cgutils.for_range(builder, builder.extract_value(starts.shape, 0)) as each:

@@ -2,7 +2,7 @@
 
 Four by four outputs see six by six entries of x. As polynomials, the tile and the kernel are multiplied by their values
 at six points for each axis: that takes 36 products where the definition takes 144. Taking values, and going back, are
-sums with whole factors up to 8 between numbers of like size, which costs two to three digits of float32.
+sums with whole factors up to 8 between numbers of like size, which costs float32 about a digit.
 
     y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A
 

@@ -106,7 +106,7 @@ class ScaledDotProductAttention(Module):
         scales = np.empty((count, queries, 1), dtype)
         whole = saving or self.need_weights
         weights = empty((count if whole else 0, queries, keys), dtype)
-        products = products_for(weights.size, dtype)
+        products = products_for(count * queries * keys, dtype)
 
         def work(part: slice) -> None:
             left, right, values = (a[part] for a in matrices)
