@@ -1,4 +1,4 @@
-"""Many steps of an LSTM in one go, on arrays: what a step alone computes, without a step's own arrays and bookkeeping.
+"""The LSTM on arrays: what a step does between its products, and many steps in one go.
 
 Layout and names are those of `graphzoo.kernels.packed`: features are rows, [h; 1; x] is one array, the gates' rows are
 o, i, f, g, and the weights' rows of the first three are halved.
@@ -10,8 +10,59 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .packed import HALF, columns
+from .packed import blocks, columns, sigmoid_from_half, sigmoid_slope, tanh_delta
 from .pool import empty
+from .select import STEP, accelerated
+
+
+@accelerated("float32", smallest=STEP)
+def lstm_state(gates: np.ndarray, c: np.ndarray, new_c: np.ndarray, new_h: np.ndarray) -> None:
+    """The state after a step.
+
+    Args:
+        gates: what the product with [h; 1; x] gave, (4H, N); becomes the gates.
+        c: before the step, (H, N).
+        new_c, new_h: are written to, (H, N).
+    """
+    hidden = len(c)
+    np.tanh(gates, gates)
+    sigmoid_from_half(gates[: 3 * hidden])
+    o, i, f, g = blocks(gates, hidden)
+    np.multiply(f, c, new_c)
+    new_c += i * g
+    np.tanh(new_c, new_h)
+    new_h *= o
+
+
+@accelerated("float32", smallest=STEP)
+def lstm_delta(
+    gates: np.ndarray, c: np.ndarray, new_c: np.ndarray, dh: np.ndarray, dc: np.ndarray, dc_before: np.ndarray
+) -> None:
+    """The gradient at a step's pre-activations.
+
+    Args:
+        gates: of the step, (4H, N); becomes δ.
+        c, new_c: before and after the step, (H, N).
+        dh, dc: the gradients at the state after the step, (H, N).
+        dc_before: is written to: the gradient at c, (H, N).
+    """
+    hidden = len(c)
+    o, i, f, g = blocks(gates, hidden)
+    tanh_c = np.tanh(new_c)
+    total = tanh_delta(tanh_c, dh * o)
+    total += dc
+    np.multiply(total, f, dc_before)
+    sigmoids, slope = gates[: 3 * hidden], np.empty_like(gates[: 3 * hidden])
+    sigmoid_slope(sigmoids, slope)
+    to_g = i * total
+    np.multiply(tanh_c, dh, o)
+    np.multiply(g, total, i)
+    np.multiply(c, total, f)
+    sigmoids *= slope
+    slope = slope[:hidden]
+    np.multiply(g, g, slope)
+    slope *= to_g
+    np.subtract(to_g, slope, g)
 
 
 def forward_steps(
@@ -29,7 +80,7 @@ def forward_steps(
         gates: (T, 4H, N).
         cells: (T + 1, H, N): c before each step and after the last.
     """
-    steps, batch, hidden, dtype = len(xs), h.shape[0], h.shape[1], weight.dtype
+    steps, (batch, hidden), dtype = len(xs), h.shape, weight.dtype
     inputs = empty((steps + 1, weight.shape[1], batch), dtype)
     gates = empty((steps, 4 * hidden, batch), dtype)
     cells = empty((steps + 1, hidden, batch), dtype)
@@ -39,22 +90,10 @@ def forward_steps(
         below[...] = x.T
     cells[0] = c.T
 
-    half, scratch = HALF[dtype], np.empty((hidden, batch), dtype)
-    matmul, tanh, multiply, add = np.matmul, np.tanh, np.multiply, np.add
-    o, i, f, g = (gates[:, k * hidden : (k + 1) * hidden] for k in range(4))
-    of_step = zip(
-        inputs[:-1], gates, gates[:, : 3 * hidden], o, i, f, g, cells[:-1], cells[1:], inputs[1:, :hidden], strict=True
-    )
-    for below, all_gates, sigmoids, o_t, i_t, f_t, g_t, c_t, new_c, new_h in of_step:
-        matmul(weight, below, all_gates)
-        tanh(all_gates, all_gates)
-        multiply(sigmoids, half, sigmoids)
-        add(sigmoids, half, sigmoids)
-        multiply(f_t, c_t, new_c)
-        multiply(i_t, g_t, scratch)
-        add(new_c, scratch, new_c)
-        tanh(new_c, scratch)
-        multiply(o_t, scratch, new_h)
+    of_step = zip(inputs[:-1], gates, cells[:-1], cells[1:], inputs[1:, :hidden], strict=True)
+    for below, all_gates, before, new_c, new_h in of_step:
+        np.matmul(weight, below, all_gates)
+        lstm_state(all_gates, before, new_c, new_h)
     return inputs, gates, cells
 
 
@@ -76,34 +115,13 @@ def backward_steps(
         dh, dc: the gradient of the state before the oldest step, feature-major.
     """
     hidden, batch, dtype = of_h.shape[0], gates[0].shape[1], gates[0].dtype
-    dh, dc = np.zeros((2, hidden, batch), dtype)
-    slope, along = np.empty((2, 3 * hidden, batch), dtype)  # σ′, and what it is multiplied with
-    along_o, along_i, along_f = along[:hidden], along[hidden : 2 * hidden], along[2 * hidden :]
-    tanh_c, slope_c, slope_g = np.empty((3, hidden, batch), dtype)
-    matmul, tanh, multiply, add, subtract = np.matmul, np.tanh, np.multiply, np.add, np.subtract
-    for all_gates, (c, new_c), (dh_t, dc_t) in zip(gates, cells, dys, strict=True):
-        sigmoids, g = all_gates[: 3 * hidden], all_gates[3 * hidden :]
-        o, i, f = all_gates[:hidden], all_gates[hidden : 2 * hidden], all_gates[2 * hidden : 3 * hidden]
+    dh, dc, dc_before = np.zeros((3, hidden, batch), dtype)
+    for all_gates, (before, new_c), (dh_t, dc_t) in zip(gates, cells, dys, strict=True):
         if dh_t is not None:
-            add(dh, columns(dh_t), dh)
+            dh += columns(dh_t)
         if dc_t is not None:
-            add(dc, columns(dc_t), dc)
-        tanh(new_c, tanh_c)
-        multiply(tanh_c, dh, along_o)
-        multiply(dh, o, dh)  # dc += dh ⊙ o ⊙ (1 − tanh² c′)
-        add(dc, dh, dc)
-        multiply(tanh_c, tanh_c, slope_c)
-        multiply(slope_c, dh, slope_c)
-        subtract(dc, slope_c, dc)
-        multiply(g, dc, along_i)
-        multiply(c, dc, along_f)
-        multiply(g, g, slope_g)  # δ_g = dc ⊙ i ⊙ (1 − g²)
-        multiply(i, dc, g)
-        multiply(slope_g, g, slope_g)
-        subtract(g, slope_g, g)
-        multiply(dc, f, dc)
-        multiply(sigmoids, sigmoids, slope)
-        subtract(sigmoids, slope, sigmoids)
-        multiply(sigmoids, along, sigmoids)
-        matmul(of_h, all_gates, dh)
+            dc += columns(dc_t)
+        lstm_delta(all_gates, before, new_c, dh, dc, dc_before)
+        dc, dc_before = dc_before, dc
+        np.matmul(of_h, all_gates, dh)
     return dh, dc

@@ -27,6 +27,9 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 SMALLEST = 1 << 14
 """Entries of the first array from which on a twin is worth its call."""
 
+STEP = 1 << 11
+"""The same for a step of a recurrent cell: a dozen of NumPy's calls, which cost more than what they compute."""
+
 
 class _Choice:
     """Whether compiled kernels may run; found out on first use."""
@@ -35,14 +38,15 @@ class _Choice:
     module: ModuleType | None = None
 
 
-def accelerated(*kinds: str) -> Callable[[Kernel], Kernel]:
-    """Marks a plain kernel that has a compiled twin for arrays of these dtypes. Its first argument decides."""
+def accelerated(*kinds: str, smallest: int = SMALLEST) -> Callable[[Kernel], Kernel]:
+    """Marks a plain kernel that has a compiled twin for arrays of these dtypes, from so many entries on. Its first
+    argument decides."""
     dtypes = tuple(np.dtype(kind) for kind in kinds)
 
     def mark(plain: Kernel) -> Kernel:
         @functools.wraps(plain)
         def run(first: Any, *others: Any) -> Any:
-            if first.size < SMALLEST or not _Choice.allowed or first.__class__ is not np.ndarray:
+            if first.size < smallest or not _Choice.allowed or first.__class__ is not np.ndarray:
                 return plain(first, *others)
             if first.dtype in dtypes and first.flags.c_contiguous and (twins := compiled()) is not None:
                 result = twins.run(plain.__name__, first, *others)

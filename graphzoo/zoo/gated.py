@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, describe
+from ..kernels.gru import gru_after, gru_after_delta, gru_mix, gru_mix_delta, gru_reset, gru_reset_delta
+from ..kernels.lstm import lstm_delta, lstm_state
 from ..kernels.packed import (
     AfterPack,
     BeforePack,
     MakePack,
-    blocks,
-    columns,
     common_dtype,
     contiguous_columns,
     joined,
     rows,
-    sigmoid_from_half,
-    sigmoid_slope,
-    tanh_delta,
 )
 from ..module import Formulas, Module, lift, record
 from ..tape import Node
@@ -114,63 +111,35 @@ class LSTMCell(Cell):
         dtype = common_dtype(x, h, c, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
         inputs = joined(h, x, dtype)
-        gates = self._gates(inputs, pack)
-        o, i, f, g = blocks(gates, self.hidden_size)
-        c = columns(c)
-        new_c = f * c
-        new_c += i * g
-        new_h = np.tanh(new_c)
-        new_h *= o
+        gates, c = pack.weight @ inputs, contiguous_columns(c)
+        new_c, new_h = np.empty(c.shape, dtype), np.empty(c.shape, dtype)
+        lstm_state(gates, c, new_c, new_h)
         # tanh(c') is not saved: to compute it again costs little time, to keep it an eighth of a step's memory.
         node.saved = ((h, x) if self.recompute else inputs, None if self.recompute else gates, c, new_c, pack)
         return rows(new_h, x.ndim), rows(new_c, x.ndim)
 
-    def _gates(self, inputs: np.ndarray, pack: Any) -> np.ndarray:
-        """The gates o, i, f, g of [h; 1; x]."""
-        gates = pack.weight @ inputs
-        np.tanh(gates, gates)
-        sigmoid_from_half(gates[: 3 * self.hidden_size])
-        return gates
-
     def again(self, node: Node) -> tuple[Any, ...]:
         (h, x), _, c, new_c, pack = node.saved
         inputs = joined(h, x, pack.dtype)
-        return inputs, self._gates(inputs, pack), c, new_c, pack
+        gates = pack.weight @ inputs
+        lstm_state(gates, c, *np.empty((2, *c.shape), pack.dtype))
+        return inputs, gates, c, new_c, pack
 
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
-        """δ in rows o, i, f, g; dC; and the forget gate."""
+        """δ in rows o, i, f, g; and the gradient of c before the step."""
         _, gates, c, new_c, _ = self.saved_by(node)
-        dh, dc = dy
-        hidden = self.hidden_size
-        o, i, f, g = blocks(gates, hidden)
-        delta = np.empty_like(gates)
-        delta_o, delta_i, delta_f, delta_g = blocks(delta, hidden)
-        sigmoid_slope(gates[: 3 * hidden], delta[: 3 * hidden])
-        if dh is None:
-            dc = contiguous_columns(dc)
-            delta_o.fill(0)
-        else:
-            dh = contiguous_columns(dh)
-            tanh_c = np.tanh(new_c)
-            through_h = tanh_delta(tanh_c, dh * o)
-            dc = through_h if dc is None else np.add(through_h, columns(dc), through_h)
-            tanh_c *= dh
-            delta_o *= tanh_c
-        delta_i *= g
-        delta_i *= dc
-        delta_f *= c
-        delta_f *= dc
-        tanh_delta(g, i * dc, delta_g)
-        return delta, dc, f
+        dh, dc = (np.zeros_like(new_c) if d is None else contiguous_columns(d) for d in dy)
+        delta, dc_before = gates.copy(), np.empty_like(new_c)
+        lstm_delta(delta, c, new_c, dh, dc, dc_before)
+        return delta, dc_before
 
     def backward(self, node: Node, dy: Any) -> Any:
-        delta, dc, f = self.delta_of(node, dy)
+        delta, dc_before = self.delta_of(node, dy)
         node.delta = delta
         pack, ndim = node.saved[-1], len(node.shape[0])
         dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
         dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
-        dc_before = rows(dc * f, ndim) if node.needs[2] else None
-        return dx, dh, dc_before
+        return dx, dh, rows(dc_before, ndim) if node.needs[2] else None
 
     def product(self, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         # From rows o, i, f, g to i, f, g, o: two products into place are cheaper than one and a copy.
@@ -315,15 +284,12 @@ class GRUCell(Cell):
         hidden = self.hidden_size
         inputs = joined(h, x, pack.dtype, more=hidden)
         gates = np.empty((3 * hidden, inputs.shape[1]), pack.dtype)
-        r, z, c = blocks(gates, hidden)
-        reset_and_update(gates[: 2 * hidden], pack.gates, inputs[:-hidden])
         h = inputs[:hidden]
-        np.multiply(r, h, inputs[-hidden:])
-        np.matmul(pack.candidate, inputs[hidden:], out=c)
-        np.tanh(c, c)
-        new = c - h
-        new *= z
-        new += h
+        np.matmul(pack.gates, inputs[:-hidden], out=gates[: 2 * hidden])
+        gru_reset(gates[: 2 * hidden], h, inputs[-hidden:])
+        np.matmul(pack.candidate, inputs[hidden:], out=gates[2 * hidden :])
+        new = np.empty_like(h)
+        gru_mix(gates, h, new)
         return inputs, gates, new
 
     def _reset_after(self, h: np.ndarray, x: np.ndarray, pack: AfterPack) -> tuple[np.ndarray, ...]:
@@ -331,16 +297,11 @@ class GRUCell(Cell):
         hidden = self.hidden_size
         inputs = joined(h, x, pack.dtype)
         gates = np.empty((4 * hidden, inputs.shape[1]), pack.dtype)
-        r, z, c, c_of_h = blocks(gates, hidden)
-        reset_and_update(gates[: 2 * hidden], pack.gates, inputs)
-        np.matmul(pack.candidate_of_h, inputs[: hidden + 1], out=c_of_h)
-        np.matmul(pack.candidate_of_x, inputs[hidden:], out=c)
-        new = r * c_of_h
-        c += new
-        np.tanh(c, c)
-        np.subtract(inputs[:hidden], c, new)
-        new *= z
-        new += c
+        np.matmul(pack.gates, inputs, out=gates[: 2 * hidden])
+        np.matmul(pack.candidate_of_x, inputs[hidden:], out=gates[2 * hidden : 3 * hidden])
+        np.matmul(pack.candidate_of_h, inputs[: hidden + 1], out=gates[3 * hidden :])
+        new = np.empty_like(inputs[:hidden])
+        gru_after(gates, inputs[:hidden], new)
         return inputs, gates, new
 
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
@@ -348,45 +309,24 @@ class GRUCell(Cell):
         return delta(node, contiguous_columns(dy))
 
     def _delta_reset_before(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
-        """δ in rows r, z, c; the share of dh that passes the step by; and the gradient at r ⊙ h, and r."""
+        """δ in rows r, z, c; and what reaches h other than through the gates."""
         inputs, gates, pack = self.saved_by(node)
         hidden = self.hidden_size
-        h = inputs[:hidden]
-        r, z, c = blocks(gates, hidden)
-        delta = np.empty_like(gates)
-        delta_r, delta_z, delta_c = blocks(delta, hidden)
-        sigmoid_slope(gates[: 2 * hidden], delta[: 2 * hidden])
-        to_c = dh * z
-        tanh_delta(c, to_c, delta_c)
-        change = c - h
-        change *= dh
-        delta_z *= change
-        reset = pack.of_reset.T @ delta_c
-        delta_r *= reset
-        delta_r *= h
-        return delta, np.subtract(dh, to_c, to_c), reset, r
+        h, delta, past = inputs[:hidden], np.empty_like(gates), np.empty_like(dh)
+        gru_mix_delta(gates, h, dh, delta, past)
+        reset = pack.of_reset.T @ delta[2 * hidden :]
+        gru_reset_delta(gates[:hidden], h, reset, delta[:hidden], past)
+        return delta, past
 
     def _delta_reset_after(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
-        """δ in rows c, r, z and c's part that comes from h; and the share of dh that passes the step by."""
+        """δ in rows c, r, z and c's part that comes from h; and what reaches h other than through the gates."""
         inputs, gates, _ = self.saved_by(node)
-        hidden = self.hidden_size
-        r, z, c, c_of_h = blocks(gates, hidden)
-        delta = np.empty_like(gates)
-        delta_c, delta_r, delta_z, delta_c_of_h = blocks(delta, hidden)
-        sigmoid_slope(gates[: 2 * hidden], delta[hidden : 3 * hidden])
-        past = dh * z
-        to_c = dh - past
-        tanh_delta(c, to_c, delta_c)
-        change = np.subtract(inputs[:hidden], c, to_c)
-        change *= dh
-        delta_z *= change
-        delta_r *= delta_c
-        delta_r *= c_of_h
-        np.multiply(delta_c, r, delta_c_of_h)
+        delta, past = np.empty_like(gates), np.empty_like(dh)
+        gru_after_delta(gates, inputs[: self.hidden_size], dh, delta, past)
         return delta, past
 
     def backward(self, node: Node, dy: Any) -> Any:
-        delta, past, *reset = self.delta_of(node, dy)
+        delta, past = self.delta_of(node, dy)
         node.delta = delta
         pack, hidden, ndim = node.saved[-1], self.hidden_size, len(node.shape)
         of_h, of_x = (delta[hidden:], delta[:-hidden]) if self.reset_after else (delta[:-hidden], delta)
@@ -395,8 +335,6 @@ class GRUCell(Cell):
             return dx, None
         dh = pack.of_h.T @ of_h
         dh += past
-        if not self.reset_after:
-            dh += reset[0] * reset[1]
         return dx, rows(dh, ndim)
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
@@ -435,10 +373,3 @@ class GRUCell(Cell):
         z = sigmoid(of_x[..., first:second] + of_h[..., first:])
         c = tanh(of_x[..., second:] + (r * h) @ weight_hh[second:].T)
         return (1 - z) * h + z * c
-
-
-def reset_and_update(gates: np.ndarray, weight: np.ndarray, inputs: np.ndarray) -> None:
-    """The gates r and z: sigmoids, of one product."""
-    np.matmul(weight, inputs, out=gates)
-    np.tanh(gates, gates)
-    sigmoid_from_half(gates)
