@@ -141,13 +141,8 @@ class LSTMCell(Cell):
         dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
         return dx, dh, rows(dc_before, ndim) if node.needs[2] else None
 
-    def product(self, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        # From rows o, i, f, g to i, f, g, o: two products into place are cheaper than one and a copy.
-        hidden = self.hidden_size
-        out = np.empty((delta.shape[0], inputs.shape[0]), delta.dtype)
-        np.matmul(delta[hidden:], inputs.T, out=out[:-hidden])
-        np.matmul(delta[:hidden], inputs.T, out=out[-hidden:])
-        return out
+    def in_order(self, products: np.ndarray) -> np.ndarray:
+        return np.concatenate([products[self.hidden_size :], products[: self.hidden_size]])
 
     def recall(self, node: Node) -> tuple[Any, ...]:
         x, h, *parameters = super().recall(node)

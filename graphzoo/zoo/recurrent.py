@@ -25,6 +25,7 @@ from ..kernels.packed import (
     rows,
     tanh_delta,
 )
+from ..kernels.pool import empty
 from ..module import Formulas, Module, generator, lift, record
 from ..state import Parameter
 from ..tape import RELEASED, Node, Place, local, new_object, node_of, stand_in
@@ -184,17 +185,18 @@ class Cell(Module):
         inputs = self.saved_by(node)[0]
         delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
         hidden = self.hidden_size
-        bias = self.product(delta, inputs[hidden : hidden + 1])[:, 0]
+        products = np.matmul(delta, inputs.T, out=empty((len(delta), len(inputs)), delta.dtype))
+        bias = self.in_order(products[:, hidden])
         return {
-            "weight_ih": self.product(delta, inputs[hidden + 1 :]),
-            "weight_hh": self.product(delta, inputs[:hidden]),
+            "weight_ih": self.in_order(products[:, hidden + 1 :]),
+            "weight_hh": self.in_order(products[:, :hidden]),
             "bias_ih": bias,
             "bias_hh": bias.copy(),
         }
 
-    def product(self, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """δ · inputsᵀ, its rows in the parameters' order."""
-        return delta @ inputs.T
+    def in_order(self, products: np.ndarray) -> np.ndarray:
+        """A copy with rows in the parameters' order, of one with those of the gates."""
+        return products.copy()
 
     def recall(self, node: Node) -> tuple[Any, ...]:
         saved = self.saved_by(node)
