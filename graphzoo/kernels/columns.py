@@ -84,8 +84,3 @@ def _add_products(total: np.ndarray, source: np.ndarray, target: np.ndarray, gri
     rows = total.reshape(groups, taps * channels, outputs)
     for some, positions, columns in _columns(source, grid.taps, grid.margin, length):
         rows[some] += np.matmul(columns, target[some, positions])
-
-
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """out = a b for stacks of matrices, (n, i, k) and (n, k, j)."""
-    np.matmul(a, b, out=out)

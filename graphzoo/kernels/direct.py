@@ -1,5 +1,4 @@
-"""Products compiled by Numba: on the flat grid, where every tap reads the images where it looks and nothing is
-collected, and of stacks of small matrices.
+"""Products on the flat grid compiled by Numba: every tap reads the images where it looks, and nothing is collected.
 
 They are made of tiles (see `tiles`), which are whole: what does not fill the last one is made up with rows of zeros and
 with positions that nobody reads, or the last tile lies over the one before.
@@ -25,7 +24,7 @@ OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 # A processor has 16 or 32 vector registers: sums of 24 vectors leave room for what is read.
-EIGHT, FOUR, ACROSS = packed_tile(8, 3), packed_tile(4, 6), packed_tile(12, 2)
+EIGHT, FOUR = packed_tile(8, 3), packed_tile(4, 6)
 BY_ONE, BY_TWO, BY_THREE, BY_FOUR = (
     scattered_tile(12, 1),
     scattered_tile(12, 2),
@@ -146,77 +145,3 @@ def kernel_products(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
             begin = group * channels * step + grid.margin
             _add_products(source.reshape(-1), begin, places, upstream, total[group], vectors)
     return total[:, : taps * channels, :outputs].reshape(groups, taps, channels, outputs)
-
-
-# Stacks of small matrices --------------------------------------------------------------------------------------------
-
-
-@njit(**OPTIONS)
-def _transposed(b, flat):
-    """flat (columns · rows) = bᵀ, some rows at a time, along which memory is read ahead."""
-    rows, columns = b.shape
-    for i in range(0, rows, 16):
-        for j in range(0, columns, 16):
-            for row in range(i, min(i + 16, rows)):
-                for column in range(j, min(j + 16, columns)):
-                    flat[column * rows + row] = b[row, column]
-
-
-@njit(**OPTIONS)
-def _by_rows(a, b, out, places):
-    """out = a b, a (rows, depth) and b (depth, columns) flat and contiguous; places of rows in a."""
-    rows, columns = out.shape
-    depth, target, across = b.size // columns, out.reshape(-1), 4 * (VECTOR // out.itemsize)
-    for i in range(0, rows, 6):
-        first = min(i, rows - 6)  # the last tile may lie over the one before
-        for j in range(0, columns, across):
-            for r in range(first, first + 6):
-                part = out[r, j:]
-                for k in range(across):
-                    part[k] = 0
-            BY_FOUR(target, first * columns + j, columns, a, 0, places, first, b, j, depth)
-
-
-@njit(**OPTIONS)
-def _by_columns(a, b, out):
-    """out = aᵀ b, a (depth, rows) and b (depth, columns) flat and contiguous."""
-    rows, columns = out.shape
-    depth, target, across = b.size // columns, out.reshape(-1), 2 * (VECTOR // out.itemsize)
-    nothing = np.zeros(1, np.int64)
-    for i in range(0, rows, 12):
-        first = min(i, rows - 12)
-        for j in range(0, columns, across):
-            ACROSS(target, first * columns + j, columns, a, first, b, j, nothing, depth, columns, rows)
-
-
-@njit(**OPTIONS)
-def _multiply(a, b, out, a_turned, b_turned):
-    count, rows, columns = out.shape
-    depth = a.shape[1] if a_turned else a.shape[2]
-    room = np.empty(depth * columns if b_turned else 0, out.dtype)
-    places = np.arange(rows) * depth
-    for n in range(count):
-        right = b[n].reshape(-1)
-        if b_turned:
-            _transposed(b[n], room)
-            right = room
-        if a_turned:
-            _by_columns(a[n].reshape(-1), right, out[n])
-        else:
-            _by_rows(a[n].reshape(-1), right, out[n], places)
-
-
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """As `columns.multiply`."""
-    turned = []
-    for stack in (a, b):
-        if stack.flags.c_contiguous:
-            turned.append(False)
-        elif stack.swapaxes(1, 2).flags.c_contiguous:
-            turned.append(True)
-    (_, rows, columns), lanes = out.shape, VECTOR // out.itemsize
-    if len(turned) < 2 or rows < 12 or columns % (4 * lanes) or not out.flags.c_contiguous or a.dtype != b.dtype:
-        np.matmul(a, b, out=out)
-        return
-    a, b = (stack.swapaxes(1, 2) if other else stack for stack, other in zip((a, b), turned, strict=True))
-    _multiply(a, b, out, *turned)

@@ -2,7 +2,7 @@
 
 A plain kernel marked `accelerated` has a twin of the same name and arguments in `compiled`. The twin runs where Numba
 is installed (``pip install graphzoo[fast]``), the array is large enough to gain by it, contiguous, and of a dtype that
-the twin is for; else the plain one does. Likewise products on the flat grid and of stacks are made by the functions of
+the twin is for; else the plain one does. Likewise products on the flat grid are made by the functions of
 `columns` or those of the same names in `direct`. Both agree to rounding. ``GRAPHZOO_FAST=0`` in the environment leaves
 Numba alone.
 """

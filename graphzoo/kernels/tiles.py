@@ -63,6 +63,12 @@ class _Writer:
         everywhere = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, everywhere)
 
+    def interleaved(self, first: ir.Value, second: ir.Value, begin: int) -> ir.Value:
+        """Entries of two vectors in turn, from one on, as many as fit in a vector."""
+        word = ir.IntType(32)
+        order = [begin + k // 2 + (k % 2) * self.lanes for k in range(self.lanes)]
+        return self.builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(word, self.lanes), order))
+
     def step(self, sums: list[list[ir.Value]], factors: list[ir.Value], row: ir.Value) -> None:
         """Adds to each row of sums what stands at `row`, times the number at the row's pointer of `factors`."""
         seen = [self.read(row, v) for v in range(len(sums[0]))]
@@ -129,5 +135,27 @@ def scattered_tile(rows: int, vectors: int) -> Any:
     @intrinsic
     def run(typing, target, place, line, source, begin, places, first, upstream, at, depth):
         return types.void(target, place, line, source, begin, places, first, upstream, at, depth), write
+
+    return run
+
+
+def turned_tile() -> Any:
+    """target[j · apart + i] = source[i · line + j] for i and j below the number of lanes. Arrays are flat."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        code = _Writer(context, builder, signature, arguments)
+        target, source = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 3))
+        apart, line, half = code.number(2), code.number(5), code.lanes // 2
+        rows = [code.read(code.ahead(source, code.times(line, i)), 0) for i in range(code.lanes)]
+        for _ in range(half.bit_length()):  # each time every row meets another one, entry by entry
+            pairs = list(zip(rows[:half], rows[half:], strict=True))
+            rows = [code.interleaved(*pair, begin) for pair in pairs for begin in (0, half)]
+        for i, row in enumerate(rows):
+            code.write(row, code.ahead(target, code.times(apart, i)), 0)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def run(typing, target, place, apart, source, begin, line):
+        return types.void(target, place, apart, source, begin, line), write
 
     return run

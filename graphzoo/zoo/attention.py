@@ -14,10 +14,8 @@ import numpy as np
 
 from ..backward import unbroadcast
 from ..errors import ArgumentError, ShapeError, describe
-from ..kernels.attention import exponentials, through_exponentials
+from ..kernels.attention import attend, attend_gradients
 from ..kernels.pool import empty
-from ..kernels.select import products_for
-from ..kernels.workers import share_blocks
 from ..module import Formulas, Module, generator, record
 from ..state import Parameter
 from ..tape import Node, note_draw
@@ -97,29 +95,14 @@ class ScaledDotProductAttention(Module):
     def forward(self, node: Node, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> Any:
         lead, (queries, keys) = _fitting(q, k, v, mask)
         dtype = np.result_type(q, k, v, np.float32)
-        matrices = [_matrices(a, lead, dtype) for a in (q, k, v)]
+        left, right, values = matrices = [_matrices(a, lead, dtype) for a in (q, k, v)]
         biases, which = self._biases(mask, lead, queries, keys, dtype)
-        scale, count = self._scale(q), len(matrices[0])
+        count, saving = len(left), any(node.needs)
         keep = self._kept((count, queries, keys), dtype)
-        saving = any(node.needs)
         y = empty((count, queries, v.shape[-1]), dtype)
+        weights = empty((count if saving or self.need_weights else 0, queries, keys), dtype)
         scales = np.empty((count, queries, 1), dtype)
-        whole = saving or self.need_weights
-        weights = empty((count if whole else 0, queries, keys), dtype)
-        products = products_for(count * queries * keys, dtype)
-
-        def work(part: slice) -> None:
-            left, right, values = (a[part] for a in matrices)
-            scores = empty((len(left), queries, keys), dtype)
-            products.multiply(left * scale, right.swapaxes(1, 2), scores)
-            if biases is not None:
-                scores += biases[which[part]]
-            out = weights[part] if whole else empty(scores.shape, dtype)
-            scales[part] = exponentials(scores, out)
-            products.multiply(out if keep is None else out * keep[part], values, y[part])
-            y[part] *= scales[part]
-
-        share_blocks(work, count, 2 * queries * keys)  # scores, and their exponentials
+        attend(y, weights, scales, left, right, values, self._scale(q), biases, which, keep)
         shape = (*lead, queries, v.shape[-1])
         node.saved = (q, k, v, mask, *((matrices, weights, scales, keep, y) if saving else ()))
         if not self.need_weights:
@@ -130,35 +113,15 @@ class ScaledDotProductAttention(Module):
     def backward(self, node: Node, dy: Any) -> tuple[Any, ...]:
         q, *_, matrices, weights, scales, keep, y = node.saved
         lead = (node.shape[0] if self.need_weights else node.shape)[:-2]
-        dtype, scale = y.dtype, self._scale(q)
+        dtype = y.dtype
         dy, dweights = dy if self.need_weights else (dy, None)
         dy = np.zeros(y.shape, dtype) if dy is None else _matrices(dy, lead, dtype)
         dweights = None if dweights is None else _matrices(dweights, lead, dtype)
         dq, dk, dv = (empty(a.shape, dtype) for a in matrices)
         dmask = np.empty(weights.shape, dtype) if node.needs[3] else None
-        products = products_for(weights.size, dtype)
-
-        def work(part: slice) -> None:
-            left, right, values = (a[part] for a in matrices)
-            p, factor = weights[part], scales[part]
-            kept = p if keep is None else p * keep[part]
-            g = dy[part] * factor
-            products.multiply(kept.swapaxes(1, 2), g, dv[part])
-            ds = empty(p.shape, dtype)
-            products.multiply(g, values.swapaxes(1, 2), ds)
-            along = np.vecdot(g, y[part])[..., None]
-            if dweights is not None:
-                ds += dweights[part] * factor
-                along += np.vecdot(dweights[part], kept)[..., None] * (factor * factor)
-            if keep is not None:
-                ds *= keep[part]
-            through_exponentials(ds, along, p)
-            if dmask is not None:
-                dmask[part] = ds
-            products.multiply(ds, right * scale, dq[part])
-            products.multiply(ds.swapaxes(1, 2), left * scale, dk[part])
-
-        share_blocks(work, len(y), 2 * math.prod(weights.shape[1:]))
+        left, right, values = matrices
+        scale = self._scale(q)
+        attend_gradients(dq, dk, dv, dmask, dy, dweights, left, right, values, scale, weights, scales, keep, y)
         return tuple(
             None if a is None else unbroadcast(a.reshape(*lead, *a.shape[1:]), source.shape)
             for a, source in zip((dq, dk, dv, dmask), node.inputs, strict=True)

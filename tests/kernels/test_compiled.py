@@ -421,7 +421,7 @@ def test_the_environment_switches_them_off_and_a_second_process_compiles_nothing
         "x = gz.tensor(np.ones((200, 200), np.float32), requires_grad=True)\n"
         "gz.relu(x).sum().backward()\n"
         "from graphzoo.kernels import select\n"
-        "stats = sys.modules['graphzoo.kernels.compiled']._rectify.stats if 'numba' in sys.modules else None\n"
+        "stats = sys.modules['graphzoo.kernels.loops']._rectify.stats if 'numba' in sys.modules else None\n"
         "print(select.state(), '|', stats and (len(stats.cache_hits), len(stats.cache_misses)))\n"
     )
 

@@ -110,32 +110,3 @@ def test_what_tiles_read_behind_the_last_entry_is_within_the_array() -> None:
         while owner.base is not None:
             owner = owner.base
         assert owner.size == source.size + ROOM
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.tuples(st.integers(0, 4), st.integers(1, 40), st.integers(1, 30), st.sampled_from([1, 8, 32, 64, 65, 128])),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from([np.float32, np.float64]),
-)
-def test_stacks_of_matrices(sizes: tuple[int, int, int, int], a_turned: bool, b_turned: bool, dtype: type) -> None:
-    count, rows, depth, width = sizes
-    rng = np.random.default_rng(0)
-
-    def stack(turned: bool, *shape: int) -> np.ndarray:
-        values = rng.normal(size=shape).astype(dtype)
-        return np.ascontiguousarray(values.swapaxes(1, 2)).swapaxes(1, 2) if turned else values
-
-    a, b = stack(a_turned, count, rows, depth), stack(b_turned, count, depth, width)
-    got, right = np.full((count, rows, width), np.nan, dtype), np.empty((count, rows, width), dtype)
-    direct.multiply(a, b, got)
-    columns.multiply(a, b, right)
-    np.testing.assert_allclose(got, right, rtol=1e-5, atol=1e-4 if dtype is np.float32 else 1e-12)
-
-
-def test_stacks_with_gaps() -> None:
-    a, b = np.ones((6, 20, 9), np.float32)[::2, :, ::3], np.ones((3, 3, 64), np.float32)
-    out = np.empty((3, 40, 64), np.float32)[:, ::2]
-    direct.multiply(a, b, out)
-    assert (out == 3).all()

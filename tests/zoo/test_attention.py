@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import graphzoo as gz
 from graphzoo.kernels import workers
-from graphzoo.zoo import attention as zoo
 from tests.helpers import assert_gradients, assert_like_torch
 
 SDPA = gz.scaled_dot_product_attention
@@ -390,18 +389,3 @@ def test_repr() -> None:
         "ScaledDotProductAttention(is_causal=True, dropout_p=0.1, scale=None)"
     )
     assert repr(gz.MultiheadAttention(6, 2)).startswith("MultiheadAttention(6, 2, batch_first=False\n")
-
-
-def test_without_gradients_the_same_products_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    real = zoo.products_for
-
-    def noted(entries: int, dtype: np.dtype[Any]) -> Any:
-        asked.append(entries)
-        return real(entries, dtype)
-
-    monkeypatch.setattr(zoo, "products_for", noted)
-    q, k, v = arrays((3, 2))
-    SDPA(*(gz.tensor(a, requires_grad=True) for a in (q, k, v)))
-    SDPA(q, k, v)
-    assert asked == [6 * q.shape[-2] * k.shape[-2]] * 2
