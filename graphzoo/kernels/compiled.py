@@ -1,4 +1,4 @@
-"""The twins of plain kernels, by their names. They are compiled by Numba: `loops` and `heads`."""
+"""The twins of plain kernels, by their names. They are compiled by Numba: `loops`, `heads` and `steps`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import heads, loops
+from . import heads, loops, steps
 
 
 def run(name: str, first: np.ndarray, *others: Any) -> Any:
@@ -27,6 +27,7 @@ TWINS: dict[str, Callable[..., Any]] = {
         loops.through_exponentials,
         heads.attend,
         heads.attend_gradients,
+        steps.lstm_steps,
         loops.softmax_rows,
         loops.softmax_rows_gradient,
         loops.normalized_rows,
@@ -42,15 +43,15 @@ TWINS: dict[str, Callable[..., Any]] = {
         loops.kernel_gradient,
     )
 } | {
-    function.__name__.removeprefix("_"): loops.in_place(function)
+    function.__name__.removeprefix("_"): steps.in_place(function)
     for function in (
-        loops._lstm_state,
-        loops._lstm_delta,
-        loops._gru_reset,
-        loops._gru_mix,
-        loops._gru_mix_delta,
-        loops._gru_reset_delta,
-        loops._gru_after,
-        loops._gru_after_delta,
+        steps._lstm_state,
+        steps._lstm_delta,
+        steps._gru_reset,
+        steps._gru_mix,
+        steps._gru_mix_delta,
+        steps._gru_reset_delta,
+        steps._gru_after,
+        steps._gru_after_delta,
     )
 }

@@ -1,7 +1,6 @@
 """Attention compiled by Numba: each score matrix goes through all of its work while it is in a core's cache.
 
-The products are made of tiles (see `tiles`) that are whole: features and keys come in multiples of WIDTH, and the last
-tile along the other axis lies over the one before.
+Features and keys come in multiples of WIDTH (see `products`).
 """
 
 from __future__ import annotations
@@ -11,40 +10,8 @@ from typing import Any
 import numpy as np
 
 from .loops import _exponentials, compiled, inline
-from .tiles import VECTOR, packed_tile, turned_tile
+from .products import HEIGHT, WIDTH, multiply, turn
 from .workers import share
-
-ACROSS, TURN = packed_tile(12, 2), turned_tile()
-LANES = VECTOR // 4
-WIDTH = 2 * LANES
-
-
-# Products ------------------------------------------------------------------------------------------------------------
-
-
-@compiled
-def turn(matrix, turned):
-    """turned = matrixᵀ, whose rows are not in whole vectors."""
-    rows, columns = matrix.shape
-    source, target = matrix.reshape(-1), turned.reshape(-1)
-    whole = rows - rows % LANES
-    for j in range(0, columns, LANES):
-        for i in range(0, whole, LANES):
-            TURN(target, j * rows + i, rows, source, i * columns + j, columns)
-    for i in range(whole, rows):
-        for j in range(columns):
-            target[j * rows + i] = source[i * columns + j]
-
-
-@compiled
-def multiply(a, b, out):
-    """out = aᵀ b: of a, one row at a time holds all the factors that a tile needs."""
-    rows, columns = out.shape
-    left, right, target, nothing = a.reshape(-1), b.reshape(-1), out.reshape(-1), np.zeros(1, np.int64)
-    for i in range(0, rows, 12):
-        first = min(i, rows - 12)
-        for j in range(0, columns, WIDTH):
-            ACROSS(target, first * columns + j, columns, left, first, right, j, nothing, len(b), columns, rows)
 
 
 @inline
@@ -193,7 +160,7 @@ def attend_gradients(
 
 def whole_tiles(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> bool:
     """Whether all products of attention are made of whole tiles."""
-    return min(q.shape[1], k.shape[1]) >= 12 and not any(n % WIDTH for n in (q.shape[2], k.shape[1], v.shape[2]))
+    return min(q.shape[1], k.shape[1]) >= HEIGHT and not any(n % WIDTH for n in (q.shape[2], k.shape[1], v.shape[2]))
 
 
 def nothing(dtype: np.dtype[Any]) -> np.ndarray:

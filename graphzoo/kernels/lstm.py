@@ -65,6 +65,17 @@ def lstm_delta(
     np.subtract(to_g, slope, g)
 
 
+@accelerated("float32", smallest=STEP)
+def lstm_steps(gates: np.ndarray, weight: np.ndarray, inputs: np.ndarray, cells: np.ndarray) -> None:
+    """T steps: fills gates (T, 4H, N); the rows of h in inputs (T + 1, H + 1 + F, N), and cells (T + 1, H, N), but for
+    the first of each."""
+    hidden = cells.shape[1]
+    of_step = zip(inputs[:-1], gates, cells[:-1], cells[1:], inputs[1:, :hidden], strict=True)
+    for below, all_gates, before, new_c, new_h in of_step:
+        np.matmul(weight, below, all_gates)
+        lstm_state(all_gates, before, new_c, new_h)
+
+
 def forward_steps(
     weight: np.ndarray, xs: Sequence[np.ndarray], h: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,10 +101,7 @@ def forward_steps(
         below[...] = x.T
     cells[0] = c.T
 
-    of_step = zip(inputs[:-1], gates, cells[:-1], cells[1:], inputs[1:, :hidden], strict=True)
-    for below, all_gates, before, new_c, new_h in of_step:
-        np.matmul(weight, below, all_gates)
-        lstm_state(all_gates, before, new_c, new_h)
+    lstm_steps(gates, weight, inputs, cells)
     return inputs, gates, cells
 
 

@@ -114,6 +114,30 @@ def test_steps_leave_what_they_were_not_made_for() -> None:
     assert compiled.run("lstm_state", gates, c.astype(np.float16), new_c, new_h) is NotImplemented
 
 
+@pytest.mark.parametrize("hidden", [3, 20, 37])
+@pytest.mark.parametrize("batch", [32, 64])
+def test_many_steps_at_once(hidden: int, batch: int) -> None:
+    features, steps = 11, 6
+    gates, weight = normal(steps, 4 * hidden, batch), normal(4 * hidden, hidden + 1 + features)
+    inputs, cells = normal(steps + 1, hidden + 1 + features, batch), normal(steps + 1, hidden, batch)
+    mine, right = (tuple(array.copy() for array in (gates, weight, inputs, cells)) for _ in range(2))
+    with plain_kernels():
+        lstm.lstm_steps(*right)
+    assert compiled.run("lstm_steps", *mine) is None
+    close(mine, right, 1e-5)
+
+
+def test_other_steps_are_taken_one_by_one() -> None:
+    def run(hidden: int, batch: int) -> Any:
+        shapes = (2, 4 * hidden, batch), (4 * hidden, 2 * hidden + 1), (3, 2 * hidden + 1, batch), (3, hidden, batch)
+        return compiled.run("lstm_steps", *[np.zeros(shape, np.float32) for shape in shapes])
+
+    assert run(32, 32) is None
+    assert run(32, 31) is NotImplemented  # no whole tiles
+    assert run(2, 32) is NotImplemented
+    assert run(64, 32) is NotImplemented  # worth the threads of BLAS
+
+
 def test_tanh_of_single_precision() -> None:
     """To a few units in the last place everywhere, and never above one."""
     x = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)

@@ -14,7 +14,7 @@ from graphzoo.kernels import attention
 from graphzoo.kernels.select import plain_kernels
 
 pytest.importorskip("numba")
-from graphzoo.kernels import compiled, heads
+from graphzoo.kernels import compiled, products
 
 
 @settings(deadline=None, max_examples=40)
@@ -22,7 +22,7 @@ from graphzoo.kernels import compiled, heads
 def test_turn(rows: int, columns: int) -> None:
     matrix = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
     turned = np.full((columns, rows), np.nan, np.float32)
-    heads.turn(matrix, turned)
+    products.turn(matrix, turned)
     np.testing.assert_array_equal(turned, matrix.T)
 
 
@@ -32,7 +32,7 @@ def test_multiply(rows: int, depth: int, columns: int) -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(depth, width)).astype(np.float32) for width in (rows, columns))
     out = np.full((rows, columns), np.nan, np.float32)
-    heads.multiply(a, b, out)
+    products.multiply(a, b, out)
     np.testing.assert_allclose(out, a.T.astype(np.float64) @ b, rtol=1e-5, atol=1e-4)
 
 
