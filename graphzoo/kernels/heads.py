@@ -13,6 +13,9 @@ from .loops import _exponentials, compiled, inline
 from .products import HEIGHT, WIDTH, multiply, turn
 from .workers import share
 
+LARGEST = 1 << 18
+"""Entries of a score matrix up to which it stays in the cache; BLAS is quicker with larger ones."""
+
 
 @inline
 def matrix(rows, columns):
@@ -115,7 +118,7 @@ def attend(
     which: np.ndarray | None,
     keep: np.ndarray | None,
 ) -> Any:
-    if not whole_tiles(q, k, v):
+    if not suits(q, k, v):
         return NotImplemented
     inputs, factor = [np.ascontiguousarray(array) for array in (q, k, v)], q.dtype.type(scale)
     none = nothing(q.dtype)
@@ -145,7 +148,7 @@ def attend_gradients(
     keep: np.ndarray | None,
     y: np.ndarray,
 ) -> Any:
-    if not whole_tiles(q, k, v):
+    if not suits(q, k, v):
         return NotImplemented
     none, factor = nothing(q.dtype), q.dtype.type(scale)
     inputs = [none if array is None else np.ascontiguousarray(array) for array in (dy, dweights, q, k, v)]
@@ -158,8 +161,10 @@ def attend_gradients(
     return None
 
 
-def whole_tiles(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> bool:
-    """Whether all products of attention are made of whole tiles."""
+def suits(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> bool:
+    """Whether all products of attention are made of whole tiles, and small."""
+    if q.shape[1] * k.shape[1] > LARGEST:
+        return False
     return min(q.shape[1], k.shape[1]) >= HEIGHT and not any(n % WIDTH for n in (q.shape[2], k.shape[1], v.shape[2]))
 
 

@@ -89,6 +89,7 @@ def test_other_sizes_are_left_to_numpy() -> None:
     assert run(11, 32, 32) is NotImplemented
     assert run(12, 48, 32) is NotImplemented
     assert run(12, 32, 40) is NotImplemented
+    assert run(1024, 512, 32) is NotImplemented
 
 
 @pytest.mark.parametrize("turned", [False, True])
