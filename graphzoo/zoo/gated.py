@@ -122,7 +122,8 @@ class LSTMCell(Cell):
         (h, x), _, c, new_c, pack = node.saved
         inputs = joined(h, x, pack.dtype)
         gates = pack.weight @ inputs
-        lstm_state(gates, c, *np.empty((2, *c.shape), pack.dtype))  # the same kernel, so that the gates are the same to the bit
+        # The whole step, though only the gates are wanted: by the same kernel they are the same to the bit.
+        lstm_state(gates, c, *np.empty((2, *c.shape), pack.dtype))
         return inputs, gates, c, new_c, pack
 
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
