@@ -133,11 +133,11 @@ class Gradients:
     def parameters(self, node: Node, dy: Any, needs: Sequence[bool]) -> None:
         """Run the parameter pass of a use now, or let it wait to share one with the other uses of its module.
 
-        The first use does not wait: most modules have no other.
+        The first use of a module that is not `patient` does not wait: most have no other.
         """
         if not self.stack_bytes or node.module.stack is None:
             self.receive(node, dy, needs)
-        elif node.module in self.used:
+        elif node.module.patient or node.module in self.used:
             self.put_aside(node, dy, needs)
         else:
             self.used.add(node.module)

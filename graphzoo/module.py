@@ -49,7 +49,8 @@ class Module(State):
       Where the engine needs it (see ``saves``), ``node.saved`` begins with the inputs and parameters, or ``recall``
       finds them.
     - ``stack(self, nodes, dys)``, optionally, joins several uses into one (node, dy) for a shared parameter pass.
-      Uses wait for each other with what ``aside(self, node)`` returns as their ``saved``, by default all of it.
+      Uses wait for each other with what ``aside(self, node)`` returns as their ``saved``, by default all of it. The
+      first use waits only if the module is ``patient``, as those are that are seldom used once.
 
     A model defines only ``forward`` with tensors, and is called like a function.
 
@@ -90,6 +91,7 @@ class Module(State):
     expand: Any = None
     stack: Any = None
     aside: Any = None
+    patient = False
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self.backward is not None:

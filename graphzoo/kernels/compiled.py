@@ -1,19 +1,12 @@
-"""The twins of plain kernels, by their names. They are compiled by Numba: `loops`, `heads` and `steps`."""
+"""The twins of plain kernels, by their names: they are compiled by Numba, or call what is. See `loops`, `heads`,
+`products` and `steps`. A twin returns NotImplemented where it does not know the case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from . import heads, loops, steps
-
-
-def run(name: str, first: np.ndarray, *others: Any) -> Any:
-    """A twin's result; NotImplemented where it does not know the case."""
-    return TWINS[name](first, *others)
-
+from . import heads, loops, products, steps
 
 TWINS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -27,7 +20,18 @@ TWINS: dict[str, Callable[..., Any]] = {
         loops.through_exponentials,
         heads.attend,
         heads.attend_gradients,
+        products.turn,
+        products.multiply,
+        products.multiply_onto,
+        products.sum_of_products,
+        steps.lstm_step,
         steps.lstm_steps,
+        steps.lstm_delta,
+        steps.lstm_back,
+        steps.gru_before_step,
+        steps.gru_before_delta,
+        steps.gru_after_step,
+        steps.gru_after_delta,
         loops.softmax_rows,
         loops.softmax_rows_gradient,
         loops.normalized_rows,
@@ -41,17 +45,5 @@ TWINS: dict[str, Callable[..., Any]] = {
         loops.correlate,
         loops.correlate_adjoint,
         loops.kernel_gradient,
-    )
-} | {
-    function.__name__.removeprefix("_"): steps.in_place(function)
-    for function in (
-        steps._lstm_state,
-        steps._lstm_delta,
-        steps._gru_reset,
-        steps._gru_mix,
-        steps._gru_mix_delta,
-        steps._gru_reset_delta,
-        steps._gru_after,
-        steps._gru_after_delta,
     )
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .loops import _exponentials, compiled, inline
-from .products import HEIGHT, WIDTH, multiply, turn
+from .products import HEIGHT, WIDTH, multiply_turned, turn
 from .workers import share
 
 LARGEST = 1 << 18
@@ -36,7 +36,7 @@ def _attend(part, y, weights, scales, q, k, v, scale, biases, which, keep):
         for i in range(factors.size):
             factors[i] *= scale
         turn(k[n], right)
-        multiply(left, right, scores)
+        multiply_turned(left, right, scores)
         if biases.size:
             bias, entries = biases[which[n]].reshape(-1), scores.reshape(-1)
             for i in range(entries.size):
@@ -49,7 +49,7 @@ def _attend(part, y, weights, scales, q, k, v, scale, biases, which, keep):
                 target[i] = entries[i] * mask[i]
             out = kept
         turn(out, turned)
-        multiply(turned, v[n], y[n])
+        multiply_turned(turned, v[n], y[n])
         for i in range(queries):
             row, factor = y[n, i], scales[n, i, 0]
             for j in range(row.size):
@@ -77,10 +77,10 @@ def _attend_gradients(part, dq, dk, dv, dmask, dy, dweights, q, k, v, scale, wei
                 target[j] = upstream[j] * factor
                 along += target[j] * result[j]
             alongs[i] = along
-        multiply(p, g, dv[n])
+        multiply_turned(p, g, dv[n])
         turn(g, left)
         turn(v[n], right)
-        multiply(left, right, ds)
+        multiply_turned(left, right, ds)
         if dweights.size:
             for i in range(queries):
                 upstream, row, target, factor = dweights[n, i], p[i], ds[i], scales[n, i, 0]
@@ -101,9 +101,9 @@ def _attend_gradients(part, dq, dk, dv, dmask, dy, dweights, q, k, v, scale, wei
                     out[j] = (target[j] - along) * row[j]
             for j in range(keys):
                 target[j] = (target[j] - along) * row[j] * scale
-        multiply(ds, q[n], dk[n])
+        multiply_turned(ds, q[n], dk[n])
         turn(ds, turned)
-        multiply(turned, k[n], dq[n])
+        multiply_turned(turned, k[n], dq[n])
 
 
 def attend(

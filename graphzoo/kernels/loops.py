@@ -13,12 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from .erf import SINGLE, SINGLE_END
 from .pool import empty
-from .workers import share, shared_sum, watch_with
+from .workers import share, shared_sum
 
 # NaN and infinity keep their meaning; sums may be reordered, which is what lets them use vector registers.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
@@ -43,35 +42,6 @@ def by_rows(function: Callable[..., Any], *arrays: Any) -> None:
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(inline="always", **OPTIONS)(function)
-
-
-# Waiting -------------------------------------------------------------------------------------------------------------
-
-TURNS = 500_000
-"""Looks at a number before a thread goes to sleep: about half a millisecond."""
-
-
-@intrinsic
-def _look(typing, number):
-    """The first entry of an array, as other threads have left it."""
-
-    def write(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(data, "acquire", 8)
-
-    return types.int64(number), write
-
-
-@compiled
-def watch(number, old, patience):
-    for _ in range(TURNS):
-        if _look(number) != old:
-            for _ in range(patience):
-                _look(number)
-            break
-
-
-watch_with(watch)
 
 
 # Functions of float32 ------------------------------------------------------------------------------------------------

@@ -10,21 +10,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .packed import blocks, columns, sigmoid_from_half, sigmoid_slope, tanh_delta
+from .packed import blocks, columns, join, sigmoid_from_half, sigmoid_slope, tanh_delta
 from .pool import empty
 from .select import STEP, accelerated
 
 
 @accelerated("float32", smallest=STEP)
-def lstm_state(gates: np.ndarray, c: np.ndarray, new_c: np.ndarray, new_h: np.ndarray) -> None:
-    """The state after a step.
+def lstm_step(
+    gates: np.ndarray,
+    weight: np.ndarray,
+    inputs: np.ndarray,
+    h: np.ndarray,
+    x: np.ndarray,
+    c: np.ndarray,
+    new_c: np.ndarray,
+    new_h: np.ndarray,
+) -> None:
+    """One step.
 
     Args:
-        gates: what the product with [h; 1; x] gave, (4H, N); becomes the gates.
+        gates: are written to, (4H, N).
+        weight: the packed weights, (4H, H + 1 + F).
+        inputs: become [h; 1; x], (H + 1 + F, N).
+        h, x: feature-major, (H, N) and (F, N).
         c: before the step, (H, N).
         new_c, new_h: are written to, (H, N).
     """
+    join(inputs, h, x)
+    gates_of(gates, weight, inputs, c, new_c, new_h)
+
+
+def gates_of(
+    gates: np.ndarray, weight: np.ndarray, inputs: np.ndarray, c: np.ndarray, new_c: np.ndarray, new_h: np.ndarray
+) -> None:
+    """A step whose [h; 1; x] is there."""
     hidden = len(c)
+    np.matmul(weight, inputs, gates)
     np.tanh(gates, gates)
     sigmoid_from_half(gates[: 3 * hidden])
     o, i, f, g = blocks(gates, hidden)
@@ -36,33 +57,58 @@ def lstm_state(gates: np.ndarray, c: np.ndarray, new_c: np.ndarray, new_h: np.nd
 
 @accelerated("float32", smallest=STEP)
 def lstm_delta(
-    gates: np.ndarray, c: np.ndarray, new_c: np.ndarray, dh: np.ndarray, dc: np.ndarray, dc_before: np.ndarray
+    delta: np.ndarray,
+    gates: np.ndarray,
+    c: np.ndarray,
+    new_c: np.ndarray,
+    dh: np.ndarray,
+    dc: np.ndarray,
+    dc_before: np.ndarray,
 ) -> None:
     """The gradient at a step's pre-activations.
 
     Args:
-        gates: of the step, (4H, N); becomes δ.
+        delta: is written to, (4H, N); may be `gates` itself.
+        gates: of the step, (4H, N).
         c, new_c: before and after the step, (H, N).
         dh, dc: the gradients at the state after the step, (H, N).
-        dc_before: is written to: the gradient at c, (H, N).
+        dc_before: is written to: the gradient at c, (H, N); another array than dc.
     """
     hidden = len(c)
     o, i, f, g = blocks(gates, hidden)
+    to_o, to_i, to_f, to_g = blocks(delta, hidden)
     tanh_c = np.tanh(new_c)
     total = tanh_delta(tanh_c, dh * o)
     total += dc
     np.multiply(total, f, dc_before)
-    sigmoids, slope = gates[: 3 * hidden], np.empty_like(gates[: 3 * hidden])
-    sigmoid_slope(sigmoids, slope)
-    to_g = i * total
-    np.multiply(tanh_c, dh, o)
-    np.multiply(g, total, i)
-    np.multiply(c, total, f)
-    sigmoids *= slope
+    slope = np.empty_like(gates[: 3 * hidden])
+    sigmoid_slope(gates[: 3 * hidden], slope)
+    of_cell = i * total
+    np.multiply(tanh_c, dh, to_o)
+    np.multiply(g, total, to_i)
+    np.multiply(c, total, to_f)
+    delta[: 3 * hidden] *= slope
     slope = slope[:hidden]
     np.multiply(g, g, slope)
-    slope *= to_g
-    np.subtract(to_g, slope, g)
+    slope *= of_cell
+    np.subtract(of_cell, slope, to_g)
+
+
+@accelerated("float32", smallest=STEP)
+def lstm_back(
+    delta: np.ndarray,
+    gates: np.ndarray,
+    c: np.ndarray,
+    new_c: np.ndarray,
+    dh: np.ndarray,
+    dc: np.ndarray,
+    dc_before: np.ndarray,
+    to_h: np.ndarray,
+    dh_before: np.ndarray,
+) -> None:
+    """As `lstm_delta`, and with W_hhᵀ, (H, 4H) with columns in the order of the gates, the gradient at h as well."""
+    lstm_delta(delta, gates, c, new_c, dh, dc, dc_before)
+    np.matmul(to_h, delta, dh_before)
 
 
 @accelerated("float32", smallest=STEP)
@@ -72,8 +118,7 @@ def lstm_steps(gates: np.ndarray, weight: np.ndarray, inputs: np.ndarray, cells:
     hidden = cells.shape[1]
     of_step = zip(inputs[:-1], gates, cells[:-1], cells[1:], inputs[1:, :hidden], strict=True)
     for below, all_gates, before, new_c, new_h in of_step:
-        np.matmul(weight, below, all_gates)
-        lstm_state(all_gates, before, new_c, new_h)
+        gates_of(all_gates, weight, below, before, new_c, new_h)
 
 
 def forward_steps(
@@ -106,7 +151,7 @@ def forward_steps(
 
 
 def backward_steps(
-    of_h: np.ndarray,
+    to_h: np.ndarray,
     gates: Sequence[np.ndarray],
     cells: Sequence[tuple[np.ndarray, np.ndarray]],
     dys: Sequence[tuple[np.ndarray | None, np.ndarray | None]],
@@ -114,7 +159,7 @@ def backward_steps(
     """T steps back, newest first; δ of each step overwrites its gates.
 
     Args:
-        of_h: W_hhᵀ, (H, 4H), its columns in the order of the gates.
+        to_h: W_hhᵀ, (H, 4H), its columns in the order of the gates.
         gates: of each step, (4H, N).
         cells: of each step c before and after it, (H, N) each.
         dys: for each step what reaches its h and c from outside of these steps, (N, H) each; None for nothing.
@@ -122,14 +167,13 @@ def backward_steps(
     Returns:
         dh, dc: the gradient of the state before the oldest step, feature-major.
     """
-    hidden, batch, dtype = of_h.shape[0], gates[0].shape[1], gates[0].dtype
-    dh, dc, dc_before = np.zeros((3, hidden, batch), dtype)
+    hidden, batch, dtype = to_h.shape[0], gates[0].shape[1], gates[0].dtype
+    dh, dh_before, dc, dc_before = np.zeros((4, hidden, batch), dtype)
     for all_gates, (before, new_c), (dh_t, dc_t) in zip(gates, cells, dys, strict=True):
         if dh_t is not None:
             dh += columns(dh_t)
         if dc_t is not None:
             dc += columns(dc_t)
-        lstm_delta(all_gates, before, new_c, dh, dc, dc_before)
-        dc, dc_before = dc_before, dc
-        np.matmul(of_h, all_gates, dh)
+        lstm_back(all_gates, all_gates, before, new_c, dh, dc, dc_before, to_h, dh_before)
+        dh, dh_before, dc, dc_before = dh_before, dh, dc_before, dc
     return dh, dc

@@ -9,7 +9,7 @@ that the biases are a column of the weights; it is what a step saves of its inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import is_
 from typing import Any
@@ -17,6 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..tape import Leaf, Node
+from .pool import empty
+from .select import SMALLEST, accelerated
+
+WHOLE = 16
+"""Columns of a matrix come in multiples of this where they may: it makes products quicker."""
+
+LARGE = 1 << 21
+"""Multiplications in a product that our own threads may do sooner than BLAS's."""
 
 Arrays = tuple[Any, ...]  # of ndarrays, None where a parameter is left out
 
@@ -39,16 +47,87 @@ def rows(array: np.ndarray, ndim: int) -> np.ndarray:
     return array.T if ndim == 2 else array[:, 0]
 
 
-def joined(h: np.ndarray, x: np.ndarray, dtype: np.dtype[Any], more: int = 0) -> np.ndarray:
-    """[h; 1; x] feature-major in one new array, with room for `more` rows below."""
+def joined(h: np.ndarray, x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """[h; 1; x] feature-major in one new array, of a state and an input as the user sees them."""
     if x.ndim == 1:
         h, x = h[None], x[None]
     hidden, (batch, features) = h.shape[1], x.shape
-    array = np.empty((hidden + 1 + features + more, batch), dtype)
-    array[:hidden] = h.T
-    array[hidden] = 1
-    array[hidden + 1 : hidden + 1 + features] = x.T
+    array = np.empty((hidden + 1 + features, batch), dtype)
+    join(array, h.T, x.T)
     return array
+
+
+def join(inputs: np.ndarray, h: np.ndarray, x: np.ndarray) -> None:
+    """Writes feature-major h and x to the first rows of inputs, and ones between them."""
+    hidden = h.shape[0]
+    inputs[:hidden] = h
+    inputs[hidden] = 1
+    inputs[hidden + 1 : hidden + 1 + x.shape[0]] = x
+
+
+def turned(matrix: np.ndarray) -> np.ndarray:
+    """The transpose of a contiguous matrix, in one contiguous piece."""
+    result = np.empty(matrix.shape[::-1], matrix.dtype)
+    turn(matrix, result)
+    return result
+
+
+@accelerated("float32")
+def turn(matrix: np.ndarray, result: np.ndarray) -> None:
+    """Writes the transpose of a contiguous matrix to another one."""
+    result[...] = matrix.T
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b."""
+    if a.size * b.shape[1] < LARGE:
+        return np.matmul(a, b)
+    out = empty((a.shape[0], b.shape[1]), a.dtype)
+    multiply(a, b, out)
+    return out
+
+
+def add_product(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Adds a b to out."""
+    if a.size * b.shape[1] < LARGE:
+        out += np.matmul(a, b)
+    else:
+        multiply_onto(a, b, out)
+
+
+@accelerated("float32")
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """out becomes a b."""
+    np.matmul(a, b, out)
+
+
+@accelerated("float32")
+def multiply_onto(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """a b is added to out."""
+    out += np.matmul(a, b)
+
+
+def summed_products(lefts: Sequence[np.ndarray], rights: Sequence[np.ndarray]) -> np.ndarray:
+    """Σ left rightᵀ, of matrices with as many columns."""
+    if len(lefts) == 1:
+        return np.matmul(lefts[0], rights[0].T, out=empty((len(lefts[0]), len(rights[0])), lefts[0].dtype))
+    rows, columns = len(lefts[0]), len(rights[0])
+    out = empty((rows, columns + -columns % WHOLE), lefts[0].dtype)
+    sum_of_products(out, lefts, rights)
+    return out[:, :columns]
+
+
+@accelerated("float32", smallest=2 * SMALLEST)
+def sum_of_products(out: np.ndarray, lefts: Sequence[np.ndarray], rights: Sequence[np.ndarray]) -> None:
+    """Writes the sum to the first columns of out; what the others hold is nobody's business."""
+    left, right = (side_by_side(matrices) for matrices in (lefts, rights))
+    np.matmul(left, right.T, out[:, : len(right)])
+
+
+def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The columns of all arrays in one array."""
+    height, width = len(arrays[0]), sum(array.shape[1] for array in arrays)
+    return np.concatenate(arrays, axis=1, out=empty((height, width), arrays[0].dtype))
 
 
 def blocks(gates: np.ndarray, n: int) -> tuple[np.ndarray, ...]:
@@ -139,7 +218,7 @@ class JoinedPack(Pack):
         self.hidden = weight_hh.shape[1]
         biases = [value for value in self.others if value is None or value.ndim == 1]
         self.rotated = self.hidden if weight_hh.shape[0] > self.hidden else 0
-        self.weight = side_by_side(dtype, weight_hh, biases, weight_ih, rotated=self.rotated)
+        self.weight = matrix_of(dtype, weight_hh, biases, weight_ih, rotated=self.rotated)
         if self.rotated:
             self.weight[: 3 * self.hidden] *= HALF[dtype]
 
@@ -151,18 +230,18 @@ class JoinedPack(Pack):
         return weight
 
     @cached_property
-    def of_h(self) -> np.ndarray:
-        """W_hh."""
-        return self._whole(0, self.hidden)
+    def to_h(self) -> np.ndarray:
+        """W_hhᵀ."""
+        return turned(self._whole(0, self.hidden))
 
     @cached_property
-    def of_x(self) -> np.ndarray:
-        """W_ih."""
-        return self._whole(self.hidden + 1, None)
+    def to_x(self) -> np.ndarray:
+        """W_ihᵀ."""
+        return turned(self._whole(self.hidden + 1, None))
 
     def unpacked(self) -> Arrays:
         """The parameters' values when the pack was made."""
-        return np.roll(self.of_x, -self.rotated, axis=0), np.roll(self.of_h, -self.rotated, axis=0), *self.others
+        return np.roll(self.to_x.T, -self.rotated, axis=0), np.roll(self.to_h.T, -self.rotated, axis=0), *self.others
 
 
 class GRUPack(Pack):
@@ -174,7 +253,7 @@ class GRUPack(Pack):
         self.hidden = weight_hh.shape[1]
         first = slice(2 * self.hidden)
         biases = [part(bias_ih, first), part(bias_hh, first)]
-        self.gates = side_by_side(dtype, weight_hh[first], biases, weight_ih[first])
+        self.gates = matrix_of(dtype, weight_hh[first], biases, weight_ih[first])
         self.gates *= HALF[dtype]
 
     def _whole(self, begin: int, end: int | None) -> np.ndarray:
@@ -190,26 +269,26 @@ class BeforePack(GRUPack):
         weight_ih, weight_hh, bias_ih, bias_hh = parameters
         last = slice(2 * self.hidden, None)
         biases = [part(bias_ih, last), part(bias_hh, last)]
-        self.candidate = side_by_side(dtype, biases, weight_ih[last], weight_hh[last])
+        self.candidate = matrix_of(dtype, biases, weight_ih[last], weight_hh[last])
 
     @cached_property
-    def of_reset(self) -> np.ndarray:
-        """W_c."""
-        return self.candidate[:, -self.hidden :].copy()
+    def to_reset(self) -> np.ndarray:
+        """W_cᵀ."""
+        return turned(self.candidate[:, -self.hidden :].copy())
 
     @cached_property
-    def of_h(self) -> np.ndarray:
-        """W_r and W_z."""
-        return self._whole(0, self.hidden)
+    def to_h(self) -> np.ndarray:
+        """W_rᵀ and W_zᵀ."""
+        return turned(self._whole(0, self.hidden))
 
     @cached_property
-    def of_x(self) -> np.ndarray:
-        """U_r, U_z and U_c."""
-        return np.concatenate([self._whole(self.hidden + 1, None), self.candidate[:, 1 : -self.hidden]])
+    def to_x(self) -> np.ndarray:
+        """U_rᵀ, U_zᵀ and U_cᵀ."""
+        return turned(np.concatenate([self._whole(self.hidden + 1, None), self.candidate[:, 1 : -self.hidden]]))
 
     def unpacked(self) -> Arrays:
         """The parameters' values when the pack was made."""
-        return self.of_x, np.concatenate([self.of_h, self.of_reset]), *self.others
+        return self.to_x.T.copy(), np.concatenate([self.to_h.T, self.to_reset.T]), *self.others
 
 
 class AfterPack(GRUPack):
@@ -219,25 +298,25 @@ class AfterPack(GRUPack):
         super().__init__(node, parameters, dtype)
         weight_ih, weight_hh, bias_ih, bias_hh = parameters
         last = slice(2 * self.hidden, None)
-        self.candidate_of_h = side_by_side(dtype, weight_hh[last], [part(bias_hh, last)])
-        self.candidate_of_x = side_by_side(dtype, [part(bias_ih, last)], weight_ih[last])
+        self.candidate_of_h = matrix_of(dtype, weight_hh[last], [part(bias_hh, last)])
+        self.candidate_of_x = matrix_of(dtype, [part(bias_ih, last)], weight_ih[last])
 
     @cached_property
-    def of_h(self) -> np.ndarray:
-        """W_r, W_z and W_c."""
-        return np.concatenate([self._whole(0, self.hidden), self.candidate_of_h[:, :-1]])
+    def to_h(self) -> np.ndarray:
+        """W_rᵀ, W_zᵀ and W_cᵀ."""
+        return turned(np.concatenate([self._whole(0, self.hidden), self.candidate_of_h[:, :-1]]))
 
     @cached_property
-    def of_x(self) -> np.ndarray:
-        """U_c, U_r and U_z."""
-        return np.concatenate([self.candidate_of_x[:, 1:], self._whole(self.hidden + 1, None)])
+    def to_x(self) -> np.ndarray:
+        """U_cᵀ, U_rᵀ and U_zᵀ."""
+        return turned(np.concatenate([self.candidate_of_x[:, 1:], self._whole(self.hidden + 1, None)]))
 
     def unpacked(self) -> Arrays:
         """The parameters' values when the pack was made."""
-        return np.roll(self.of_x, -self.hidden, axis=0), self.of_h, *self.others
+        return np.roll(self.to_x.T, -self.hidden, axis=0), self.to_h.T.copy(), *self.others
 
 
-def side_by_side(dtype: np.dtype[Any], *pieces: Any, rotated: int = 0) -> np.ndarray:
+def matrix_of(dtype: np.dtype[Any], *pieces: Any, rotated: int = 0) -> np.ndarray:
     """Matrices, and lists of biases that are added up to one column (None counts as zeros), in one new array; its last
     `rotated` rows come first."""
     height = next(piece.shape[0] for piece in pieces if isinstance(piece, np.ndarray))

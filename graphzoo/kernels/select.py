@@ -49,7 +49,7 @@ def accelerated(*kinds: str, smallest: int = SMALLEST) -> Callable[[Kernel], Ker
             if first.size < smallest or not _Choice.allowed or first.__class__ is not np.ndarray:
                 return plain(first, *others)
             if first.dtype in dtypes and first.flags.c_contiguous and (twins := compiled()) is not None:
-                result = twins.run(plain.__name__, first, *others)
+                result = twins.TWINS[plain.__name__](first, *others)
                 if result is not NotImplemented:  # a twin may know the common cases only
                     return result
             return plain(first, *others)

@@ -112,6 +112,59 @@ def packed_tile(rows: int, vectors: int) -> Any:
     return run
 
 
+def product_tile(height: int, width: int, turned: bool) -> Any:
+    """target[i, :] = Σ_k factors[i, k] · source[k, :], k < depth, or factors[k, i] where they are turned; with `add`
+    this is added to what target holds. For up to `height` rows and `width` vectors, at least one each. `line`, `apart`
+    and `step` are how far lines of the three matrices are apart. Arrays are flat."""
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        code = _Writer(context, builder, signature, arguments)
+        rows, vectors = code.number(11), code.number(12)
+        size = builder.add(code.times(rows, width), vectors)  # tells them apart: vectors - 1 < width
+        end = builder.append_basic_block()
+        choice = builder.switch(size, end)
+        for r in range(1, height + 1):
+            for v in range(1, width + 1):
+                block = builder.append_basic_block()
+                choice.add_case(ir.Constant(code.index, r * width + v), block)
+                builder.position_at_end(block)
+                write_tile(code, r, v)
+                builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    def write_tile(code: _Writer, rows: int, vectors: int) -> None:
+        builder = code.builder
+        target, factors, source = (code.ahead(code.array(i).data, code.number(i + 1)) for i in (0, 3, 6))
+        line, apart, step, depth, add = (code.number(i) for i in (2, 5, 8, 9, 10))
+        targets = [code.ahead(target, code.times(line, i)) for i in range(rows)]
+        sums = [[code.variable(code.zero()) for _ in range(vectors)] for _ in range(rows)]
+        row, first = code.variable(source), code.variable(factors)
+        lines = [code.ahead(factors, code.times(apart, i)) for i in range(rows)]
+        with cgutils.for_range(builder, depth) as each:
+            if turned:
+                here = builder.load(first)
+                code.step(sums, [code.ahead(here, i) for i in range(rows)], builder.load(row))
+                builder.store(code.ahead(here, apart), first)
+            else:
+                code.step(sums, [code.ahead(pointer, each.index) for pointer in lines], builder.load(row))
+            builder.store(code.ahead(builder.load(row), step), row)
+        with builder.if_then(builder.icmp_signed("!=", add, ir.Constant(code.index, 0))):
+            for pointer, totals in zip(targets, sums, strict=True):
+                for v, total in enumerate(totals):
+                    builder.store(builder.fadd(builder.load(total), code.read(pointer, v)), total)
+        for pointer, totals in zip(targets, sums, strict=True):
+            for v, total in enumerate(totals):
+                code.write(builder.load(total), pointer, v)
+
+    @intrinsic
+    def run(typing, target, place, line, factors, first, apart, source, begin, step, depth, add, rows, vectors):
+        kinds = (target, place, line, factors, first, apart, source, begin, step, depth, add, rows, vectors)
+        return types.void(*kinds), write
+
+    return run
+
+
 def scattered_tile(rows: int, vectors: int) -> Any:
     """target[i, :] += Σ_k source[places[i] + k] · upstream[k, :], k < depth, for `rows` places. Arrays are flat."""
 

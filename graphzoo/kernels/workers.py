@@ -23,12 +23,16 @@ import numpy as np
 from .blas import in_one_thread, shorten_waits, threads
 
 T = TypeVar("T")
+Watch = Callable[[np.ndarray, int, int, np.ndarray, int], None]
 
 PART = 1 << 17
 """Entries that are worth a thread: to wake one costs about as much as to go through a tenth of them."""
 
 PIECES = 2
 """For each thread: the last one to be done keeps the others waiting for a piece."""
+
+BOARD = 512
+"""Numbers on the board of compiled jobs (see `gang`)."""
 
 BLOCK = 1 << 18
 """Entries that are worked on at a time: they stay in a core's cache from one operation to the next. With fewer, threads
@@ -37,6 +41,10 @@ would wait for the interpreter's lock more often than that saves."""
 SOON, LATER = 10_000, 90_000
 """How long one that sees that it may go on waits for the interpreter's lock to be let go of: who finds it taken goes to
 sleep. Who called still has to begin with its own part."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Worker:
@@ -49,35 +57,46 @@ class _Worker:
     def __init__(self) -> None:
         self.door, self.exit = Lock(), Lock()
         self.called, self.done = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self.work: Callable[[], None] = lambda: None
+        self.work: Callable[[], None] = _nothing
         self.error: BaseException | None = None
         self.door.acquire()
         self.exit.acquire()
         self.thread = Thread(target=self._run, name="graphzoo", daemon=True)
         self.thread.start()
         self.avoided = -1  # the processor that it must not run on
+        self.roused = False
 
     def begin(self, work: Callable[[], None]) -> None:
+        if self.roused:
+            self.exit.acquire()
+            self.roused = False
         self.work = work
         self.door.release()
         self.called[0] += 1
 
+    def rouse(self) -> None:
+        """Lets a thread that sleeps look around for a while; nobody waits for it."""
+        if not self.roused or self.exit.acquire(blocking=False):
+            self.roused = False
+            self.begin(_nothing)
+            self.roused = True
+
     def end(self) -> BaseException | None:
         """Waits until the work is done; returns what it raised."""
-        _watch(self.done, self.called[0] - 1, SOON)
+        _watch(self.done, self.called[0] - 1, SOON, naps=0)
         self.exit.acquire()
         error, self.error = self.error, None
         return error
 
     def _run(self) -> None:
         while True:
-            _watch(self.called, self.done[0], LATER)
+            _watch(self.called, self.done[0], LATER, _Crew.naps)
             self.door.acquire()
             try:
                 self.work()
             except BaseException as error:
                 self.error = error
-            self.work = lambda: None  # lets go of the arrays
+            self.work = _nothing  # lets go of the arrays
             self.exit.release()
             self.done[0] += 1
 
@@ -87,28 +106,33 @@ class _Crew:
 
     lock = Lock()
     workers: list[_Worker] = []
-    watch: Callable[[np.ndarray, int, int], None] | None = None
+    watch: Watch | None = None
+    naps = 0
+    board = np.zeros(BOARD, np.int64)
+    awake = board[32:33]  # how many threads watch
     at_ease = False  # whether BLAS's threads leave the processors alone
 
 
 def _forget() -> None:
     _Crew.lock, _Crew.workers = Lock(), []
+    _Crew.board[:] = 0  # nobody else looks at it there
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def watch_with(function: Callable[[np.ndarray, int, int], None]) -> None:
+def watch_with(function: Watch, naps: int) -> None:
     """Takes a function that returns when the first number of an array is another one than given, or after a while; in
-    the first case it goes on looking for so many turns, of about a nanosecond."""
-    _Crew.watch = function
+    the first case it goes on looking for so many turns, of about a nanosecond. Meanwhile it takes part in the jobs on a
+    board. The last number is how often it may doze before it gives up; `naps` is how often a worker should."""
+    _Crew.watch, _Crew.naps = function, naps
 
 
-def _watch(number: np.ndarray, old: int, patience: int) -> None:
+def _watch(number: np.ndarray, old: int, patience: int, naps: int) -> None:
     if _Crew.watch is not None:
         try:
-            _Crew.watch(number, old, patience)
+            _Crew.watch(number, old, patience, _Crew.board, naps)
         except Exception:  # it cannot be compiled or loaded here: threads sleep at once
             _Crew.watch = None
 
@@ -133,12 +157,9 @@ def share(work: Callable[[slice], T], count: int, entries: int) -> list[T]:
 
 def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> list[T]:
     """Each thread takes the next piece when it is done with one: some processors may be slower, or busy otherwise."""
-    _Crew.at_ease = _Crew.at_ease or shorten_waits()
+    workers = _call_up(many - 1)
     # Put back when all are done. After an interrupt nobody knows who is at work: then they are left behind.
     crew, _Crew.workers = _Crew.workers, []
-    with suppress(RuntimeError):  # no more threads to be had
-        while len(crew) < many - 1:
-            crew.append(_Worker())
     results: list[Any] = [None] * pieces
     left = deque(range(pieces))
 
@@ -154,8 +175,6 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
                 left.clear()
                 raise
 
-    workers = crew[: many - 1]
-    _keep_off(workers)
     with in_one_thread():
         for worker in workers:
             worker.begin(partial(copy_context().run, take))  # NumPy's error state belongs to the context
@@ -170,13 +189,54 @@ def _shared(work: Callable[[slice], T], count: int, many: int, pieces: int) -> l
     return results
 
 
+def enlist(most: int) -> tuple[np.ndarray, int]:
+    """A board for compiled jobs, and how many pieces to make of each. If there are several, other threads look at the
+    board, too, and who asked has to `dismiss` them.
+
+    Args:
+        most: so many threads at the most.
+    """
+    if _Crew.watch is not None and not sys.is_finalizing() and _Crew.lock.acquire(blocking=False):
+        try:
+            workers = _call_up(min(threads(), most) - 1)
+            if _Crew.awake[0] < len(workers):
+                for worker in workers:
+                    worker.rouse()
+        except BaseException:
+            _Crew.lock.release()
+            raise
+        if workers:
+            return _Crew.board, PIECES * (len(workers) + 1)
+        _Crew.lock.release()
+    return np.empty(BOARD, np.int64), 1
+
+
+def dismiss() -> None:
+    """Lets the next caller have the threads."""
+    _Crew.lock.release()
+
+
+def _call_up(many: int) -> list[_Worker]:
+    """So many threads, or as many as there are to be had, that wait somewhere else than on the caller's processor."""
+    _Crew.at_ease = _Crew.at_ease or shorten_waits()
+    with suppress(RuntimeError):  # no more threads to be had
+        while len(_Crew.workers) < many:
+            _Crew.workers.append(_Worker())
+    workers = _Crew.workers[:many]
+    _keep_off(workers)
+    return workers
+
+
 def _keep_off(workers: list[_Worker]) -> None:
     """Keeps workers off the processor that they are called from. After a pause Linux likes to wake them there, and
     leaves them to share it with their caller for as long as a few short kernels take."""
     if _current_processor is None:
         return
     here = _current_processor()
-    if all(worker.avoided == here for worker in workers):
+    for worker in workers:
+        if worker.avoided != here:
+            break
+    else:
         return
     others = os.sched_getaffinity(0) - {here}
     for worker in workers:

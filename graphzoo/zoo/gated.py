@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, describe
-from ..kernels.gru import gru_after, gru_after_delta, gru_mix, gru_mix_delta, gru_reset, gru_reset_delta
-from ..kernels.lstm import lstm_delta, lstm_state
+from ..kernels.gru import gru_after_delta, gru_after_step, gru_before_delta, gru_before_step
+from ..kernels.lstm import lstm_back, lstm_delta, lstm_step
 from ..kernels.packed import (
     AfterPack,
     BeforePack,
     MakePack,
+    add_product,
     common_dtype,
     contiguous_columns,
-    joined,
+    product,
     rows,
+    summed_products,
 )
+from ..kernels.pool import empty
 from ..module import Formulas, Module, lift, record
 from ..tape import Node
 from .activation import sigmoid
@@ -28,6 +31,9 @@ from .elementwise import tanh
 from .recurrent import Cell, affine
 
 __all__ = ["GRUCell", "LSTMCell"]
+
+Array = np.ndarray
+Seven = tuple[Array, Array, Array, Array, Array, Array, Array]
 
 
 class LSTMCell(Cell):
@@ -110,37 +116,51 @@ class LSTMCell(Cell):
         self.check_step(x, c)
         dtype = common_dtype(x, h, c, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
-        inputs = joined(h, x, dtype)
-        gates, c = pack.weight @ inputs, contiguous_columns(c)
-        new_c, new_h = np.empty(c.shape, dtype), np.empty(c.shape, dtype)
-        lstm_state(gates, c, new_c, new_h)
+        c = contiguous_columns(c)
+        inputs, gates, new_c, new_h = self._step(pack, h, x, c)
         # tanh(c') is not saved: to compute it again costs little time, to keep it an eighth of a step's memory.
         node.saved = ((h, x) if self.recompute else inputs, None if self.recompute else gates, c, new_c, pack)
         return rows(new_h, x.ndim), rows(new_c, x.ndim)
 
     def again(self, node: Node) -> tuple[Any, ...]:
         (h, x), _, c, new_c, pack = node.saved
-        inputs = joined(h, x, pack.dtype)
-        gates = pack.weight @ inputs
-        # The whole step, though only the gates are wanted: by the same kernel they are the same to the bit.
-        lstm_state(gates, c, *np.empty((2, *c.shape), pack.dtype))
-        return inputs, gates, c, new_c, pack
+        # The whole step, though less is wanted: by the same kernel the gates are the same to the bit.
+        return *self._step(pack, h, x, c)[:2], c, new_c, pack
+
+    def _step(self, pack: Any, h: np.ndarray, x: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[h; 1; x], the gates in rows o, i, f, g, and the state after the step."""
+        if x.ndim == 1:
+            h, x = h[None], x[None]
+        weight, dtype, batch = pack.weight, pack.dtype, c.shape[1]
+        inputs, gates = np.empty((weight.shape[1], batch), dtype), empty((weight.shape[0], batch), dtype)
+        new_c, new_h = np.empty(c.shape, dtype), np.empty(c.shape, dtype)
+        lstm_step(gates, weight, inputs, h.T, x.T, c, new_c, new_h)
+        return inputs, gates, new_c, new_h
 
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
-        """δ in rows o, i, f, g; and the gradient of c before the step."""
+        """δ in rows o, i, f, g."""
+        arguments = self._of_delta(node, dy)
+        lstm_delta(*arguments)
+        return arguments[:1]
+
+    def _of_delta(self, node: Node, dy: Any) -> Seven:
+        """The arguments of `lstm_delta`: the first and the last one are written to."""
         _, gates, c, new_c, _ = self.saved_by(node)
         dh, dc = (np.zeros_like(new_c) if d is None else contiguous_columns(d) for d in dy)
-        delta, dc_before = gates.copy(), np.empty_like(new_c)
-        lstm_delta(delta, c, new_c, dh, dc, dc_before)
-        return delta, dc_before
+        return empty(gates.shape, gates.dtype), gates, c, new_c, dh, dc, np.empty_like(new_c)
 
     def backward(self, node: Node, dy: Any) -> Any:
-        delta, dc_before = self.delta_of(node, dy)
+        arguments = self._of_delta(node, dy)
+        pack, ndim, dh = node.saved[-1], len(node.shape[0]), None
+        if node.needs[1]:
+            dh = np.empty_like(arguments[-1])
+            lstm_back(*arguments, pack.to_h, dh)
+        else:
+            lstm_delta(*arguments)
+        delta, *_, dc_before = arguments
         node.delta = delta
-        pack, ndim = node.saved[-1], len(node.shape[0])
-        dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
-        dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
-        return dx, dh, rows(dc_before, ndim) if node.needs[2] else None
+        dx = rows(product(pack.to_x, delta), ndim) if node.needs[0] else None
+        return dx, None if dh is None else rows(dh, ndim), rows(dc_before, ndim) if node.needs[2] else None
 
     def in_order(self, products: np.ndarray) -> np.ndarray:
         return np.concatenate([products[self.hidden_size :], products[: self.hidden_size]])
@@ -268,7 +288,9 @@ class GRUCell(Cell):
         return rows(new, x.ndim)
 
     def _step(self, h: np.ndarray, x: np.ndarray, pack: Any) -> tuple[np.ndarray, ...]:
-        return (self._reset_after if self.reset_after else self._reset_before)(h, x, pack)
+        if x.ndim == 1:
+            h, x = h[None], x[None]
+        return (self._reset_after if self.reset_after else self._reset_before)(h.T, x.T, pack)
 
     def again(self, node: Node) -> tuple[Any, ...]:
         (h, x), _, pack = node.saved
@@ -277,27 +299,18 @@ class GRUCell(Cell):
 
     def _reset_before(self, h: np.ndarray, x: np.ndarray, pack: BeforePack) -> tuple[np.ndarray, ...]:
         """[h; 1; x; r ⊙ h], the gates r, z, c, and h'."""
-        hidden = self.hidden_size
-        inputs = joined(h, x, pack.dtype, more=hidden)
-        gates = np.empty((3 * hidden, inputs.shape[1]), pack.dtype)
-        h = inputs[:hidden]
-        np.matmul(pack.gates, inputs[:-hidden], out=gates[: 2 * hidden])
-        gru_reset(gates[: 2 * hidden], h, inputs[-hidden:])
-        np.matmul(pack.candidate, inputs[hidden:], out=gates[2 * hidden :])
-        new = np.empty_like(h)
-        gru_mix(gates, h, new)
+        (hidden, batch), dtype = h.shape, pack.dtype
+        inputs, new = np.empty((pack.gates.shape[1] + hidden, batch), dtype), np.empty((hidden, batch), dtype)
+        gates = empty((3 * hidden, batch), dtype)
+        gru_before_step(gates, pack.gates, pack.candidate, inputs, h, x, new)
         return inputs, gates, new
 
     def _reset_after(self, h: np.ndarray, x: np.ndarray, pack: AfterPack) -> tuple[np.ndarray, ...]:
         """[h; 1; x], the gates r, z, c with W_c h + b_hc below them, and h'."""
-        hidden = self.hidden_size
-        inputs = joined(h, x, pack.dtype)
-        gates = np.empty((4 * hidden, inputs.shape[1]), pack.dtype)
-        np.matmul(pack.gates, inputs, out=gates[: 2 * hidden])
-        np.matmul(pack.candidate_of_x, inputs[hidden:], out=gates[2 * hidden : 3 * hidden])
-        np.matmul(pack.candidate_of_h, inputs[: hidden + 1], out=gates[3 * hidden :])
-        new = np.empty_like(inputs[:hidden])
-        gru_after(gates, inputs[:hidden], new)
+        (hidden, batch), dtype = h.shape, pack.dtype
+        inputs, new = np.empty((pack.gates.shape[1], batch), dtype), np.empty((hidden, batch), dtype)
+        gates = empty((4 * hidden, batch), dtype)
+        gru_after_step(gates, pack.gates, pack.candidate_of_x, pack.candidate_of_h, inputs, h, x, new)
         return inputs, gates, new
 
     def delta_of(self, node: Node, dy: Any) -> tuple[np.ndarray, ...]:
@@ -307,18 +320,15 @@ class GRUCell(Cell):
     def _delta_reset_before(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
         """δ in rows r, z, c; and what reaches h other than through the gates."""
         inputs, gates, pack = self.saved_by(node)
-        hidden = self.hidden_size
-        h, delta, past = inputs[:hidden], np.empty_like(gates), np.empty_like(dh)
-        gru_mix_delta(gates, h, dh, delta, past)
-        reset = pack.of_reset.T @ delta[2 * hidden :]
-        gru_reset_delta(gates[:hidden], h, reset, delta[:hidden], past)
+        delta, past = np.empty_like(gates), np.empty_like(dh)
+        gru_before_delta(delta, gates, inputs[: self.hidden_size], dh, past, pack.to_reset)
         return delta, past
 
     def _delta_reset_after(self, node: Node, dh: np.ndarray) -> tuple[np.ndarray, ...]:
         """δ in rows c, r, z and c's part that comes from h; and what reaches h other than through the gates."""
         inputs, gates, _ = self.saved_by(node)
         delta, past = np.empty_like(gates), np.empty_like(dh)
-        gru_after_delta(gates, inputs[: self.hidden_size], dh, delta, past)
+        gru_after_delta(delta, gates, inputs[: self.hidden_size], dh, past)
         return delta, past
 
     def backward(self, node: Node, dy: Any) -> Any:
@@ -326,32 +336,35 @@ class GRUCell(Cell):
         node.delta = delta
         pack, hidden, ndim = node.saved[-1], self.hidden_size, len(node.shape)
         of_h, of_x = (delta[hidden:], delta[:-hidden]) if self.reset_after else (delta[:-hidden], delta)
-        dx = rows(pack.of_x.T @ of_x, ndim) if node.needs[0] else None
+        dx = rows(product(pack.to_x, of_x), ndim) if node.needs[0] else None
         if not node.needs[1]:
             return dx, None
-        dh = pack.of_h.T @ of_h
-        dh += past
-        return dx, rows(dh, ndim)
+        add_product(past, pack.to_h, of_h)
+        return dx, rows(past, ndim)
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
-        inputs = self.saved_by(node)[0]
-        delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
-        hidden = self.hidden_size
-        h, one, x = inputs[:hidden].T, inputs[hidden], inputs[hidden + 1 : hidden + 1 + self.input_size].T
-        bias = delta @ one
+        deltas, inputs = self.steps_of(node, dy)
+        hidden, features = self.hidden_size, self.input_size
+
+        def products(of_delta: slice, of_inputs: slice) -> np.ndarray:
+            return summed_products([delta[of_delta] for delta in deltas], [array[of_inputs] for array in inputs])
+
+        # The rows of [h; 1; x; r ⊙ h].
+        h_one_x, one_x, h_one = slice(hidden + 1 + features), slice(hidden, hidden + 1 + features), slice(hidden + 1)
         if self.reset_after:
             # δ has rows c, r, z, c_of_h: those of weight_hh come last, those of weight_ih first but for c.
-            weight_ih = np.empty((3 * hidden, self.input_size), delta.dtype)
-            np.matmul(delta[hidden:-hidden], x, out=weight_ih[:-hidden])
-            np.matmul(delta[:hidden], x, out=weight_ih[-hidden:])
-            weight_hh = delta[hidden:] @ h
-            bias_ih, bias_hh = np.roll(bias[:-hidden], -hidden), bias[hidden:].copy()
+            gates = products(slice(hidden, 3 * hidden), h_one_x)
+            of_x, of_h = products(slice(hidden), one_x), products(slice(3 * hidden, None), h_one)
+            weight_ih = np.concatenate([gates[:, hidden + 1 :], of_x[:, 1:]])
+            weight_hh = np.concatenate([gates[:, :hidden], of_h[:, :hidden]])
+            bias_ih, bias_hh = (np.concatenate([gates[:, hidden], of[:, k]]) for of, k in ((of_x, 0), (of_h, hidden)))
         else:
-            weight_ih = delta @ x
-            weight_hh = np.empty((3 * hidden, hidden), delta.dtype)
-            np.matmul(delta[:-hidden], h, out=weight_hh[:-hidden])
-            np.matmul(delta[-hidden:], inputs[-hidden:].T, out=weight_hh[-hidden:])
-            bias_ih, bias_hh = bias, bias.copy()
+            gates = products(slice(2 * hidden), h_one_x)
+            of_rest = products(slice(2 * hidden, None), slice(hidden, None))
+            weight_ih = np.concatenate([gates[:, hidden + 1 :], of_rest[:, 1 : features + 1]])
+            weight_hh = np.concatenate([gates[:, :hidden], of_rest[:, features + 1 :]])
+            bias_ih = np.concatenate([gates[:, hidden], of_rest[:, 0]])
+            bias_hh = bias_ih.copy()
         return {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
 
     def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:

@@ -22,10 +22,11 @@ from ..kernels.packed import (
     common_dtype,
     contiguous_columns,
     joined,
+    product,
     rows,
+    summed_products,
     tanh_delta,
 )
-from ..kernels.pool import empty
 from ..module import Formulas, Module, generator, lift, record
 from ..state import Parameter
 from ..tape import RELEASED, Node, Place, local, new_object, node_of, stand_in
@@ -46,6 +47,7 @@ class Cell(Module):
     """
 
     parameter_names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    patient = True
     gates: ClassVar[int]
 
     weight_ih: Any
@@ -178,14 +180,17 @@ class Cell(Module):
         deltas = [
             self.delta_of(use, dy)[0] if use.delta is None else use.delta for use, dy in zip(nodes, dys, strict=True)
         ]
-        saved = (np.concatenate([self.saved_by(use)[0] for use in nodes], axis=1),)
-        return stand_in(nodes[0], saved, np.concatenate(deltas, axis=1)), None
+        return stand_in(nodes[0], ([self.saved_by(use)[0] for use in nodes],), deltas), None
+
+    def steps_of(self, node: Node, dy: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """δ and [h; 1; x] of a step, or of each step that a node stands for."""
+        if node.delta.__class__ is list:
+            return node.delta, node.saved[0]
+        inputs = self.saved_by(node)[0]
+        return [self.delta_of(node, dy)[0] if node.delta is None else node.delta], [inputs]
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
-        inputs = self.saved_by(node)[0]
-        delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
-        hidden = self.hidden_size
-        products = np.matmul(delta, inputs.T, out=empty((len(delta), len(inputs)), delta.dtype))
+        products, hidden = summed_products(*self.steps_of(node, dy)), self.hidden_size
         bias = self.in_order(products[:, hidden])
         return {
             "weight_ih": self.in_order(products[:, hidden + 1 :]),
@@ -284,7 +289,7 @@ class RNNCell(Cell):
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias_ih, bias_hh)
         inputs = joined(h, x, dtype)
-        new = pack.weight @ inputs
+        new = product(pack.weight, inputs)
         if self.nonlinearity == "tanh":
             np.tanh(new, new)
         else:
@@ -300,8 +305,8 @@ class RNNCell(Cell):
         (delta,) = self.delta_of(node, dy)
         node.delta = delta
         pack, ndim = node.saved[-1], len(node.shape)
-        dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
-        dh = rows(pack.of_h.T @ delta, ndim) if node.needs[1] else None
+        dx = rows(product(pack.to_x, delta), ndim) if node.needs[0] else None
+        dh = rows(product(pack.to_h, delta), ndim) if node.needs[1] else None
         return dx, dh
 
     def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
@@ -388,7 +393,7 @@ class SimpleRNNCell(Cell):
         dtype = common_dtype(x, h, weight_ih)
         pack = self.pack_for(node, dtype, weight_ih, weight_hh, bias, weight_ho)
         inputs = joined(h, x, dtype)
-        new = pack.weight @ inputs
+        new = product(pack.weight, inputs)
         np.tanh(new, new)
         node.saved = (inputs, new, pack)
         return rows(pack.others[1] @ self._read(node), x.ndim), rows(new, x.ndim)
@@ -412,19 +417,20 @@ class SimpleRNNCell(Cell):
         delta, read = self.delta_of(node, dy)
         node.delta = delta
         pack, ndim = node.saved[-1], len(node.shape[1])
-        dx = rows(pack.of_x.T @ delta, ndim) if node.needs[0] else None
+        dx = rows(product(pack.to_x, delta), ndim) if node.needs[0] else None
         if not node.needs[1]:
             return dx, None
-        dh = pack.of_h.T @ delta
+        dh = product(pack.to_h, delta)
         if self.readout == "old":
             dh += read
         return dx, rows(dh, ndim)
 
     def stack(self, nodes: Sequence[Node], dys: Sequence[Any]) -> tuple[Node, Any]:
         node, _ = super().stack(nodes, dys)
-        new = np.concatenate([use.saved[1] for use in nodes], axis=1)
-        do = np.concatenate([self._upstream(use, dy) for use, dy in zip(nodes, dys, strict=True)], axis=1)
-        return stand_in(node, (*node.saved, new, None), node.delta), (do.T, None)
+        read = [self._read(use) for use in nodes]
+        return stand_in(node, (*node.saved, read), node.delta), [
+            self._upstream(use, dy) for use, dy in zip(nodes, dys, strict=True)
+        ]
 
     def _upstream(self, node: Node, dy: Any) -> np.ndarray:
         """The gradient at the read-out, feature-major; zeros where none flowed."""
@@ -432,13 +438,14 @@ class SimpleRNNCell(Cell):
         return np.zeros((self.output_size, inputs.shape[1]), inputs.dtype) if dy[0] is None else columns(dy[0])
 
     def parameter_gradients(self, node: Node, dy: Any) -> dict[str, np.ndarray]:
-        inputs = node.saved[0]
-        delta = self.delta_of(node, dy)[0] if node.delta is None else node.delta
+        products, hidden = summed_products(*self.steps_of(node, dy)), self.hidden_size
+        several = node.delta.__class__ is list
+        upstream, read = (dy, node.saved[1]) if several else ([self._upstream(node, dy)], [self._read(node)])
         return {
-            "weight_ih": delta @ inputs[self.hidden_size + 1 :].T,
-            "weight_hh": delta @ inputs[: self.hidden_size].T,
-            "weight_ho": self._upstream(node, dy) @ self._read(node).T,
-            "bias": delta @ inputs[self.hidden_size],
+            "weight_ih": products[:, hidden + 1 :].copy(),
+            "weight_hh": products[:, :hidden].copy(),
+            "weight_ho": summed_products(upstream, read).copy(),
+            "bias": products[:, hidden].copy(),
         }
 
     def expand(self, node: Node, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias: Any, weight_ho: Any) -> Any:

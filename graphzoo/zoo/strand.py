@@ -13,12 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..backward import STACK_USES, Gradients, fit
 from ..kernels.lstm import backward_steps, forward_steps
-from ..kernels.packed import rows
-from ..kernels.pool import empty
+from ..kernels.packed import product, rows
 from ..module import source_of
 from ..tape import RELEASED, Extra, Node, Output, Place, local, next_number, node_of, stand_in
 from ..tensor import Tensor, wrap
@@ -46,30 +43,23 @@ class Strand(Extra):
             for each in nodes:  # before δ overwrites what they have saved
                 each.saved = RELEASED
         pack = saved[0][-1]
-        of_h = pack.of_h.T
-        dh, dc = backward_steps(of_h, deltas, [(c, new_c) for _, _, c, new_c, _ in saved], dys)
+        dh, dc = backward_steps(pack.to_h, deltas, [(c, new_c) for _, _, c, new_c, _ in saved], dys)
 
         oldest = nodes[-1]
         for source, gradient in zip(oldest.inputs[1:3], (dh, dc), strict=True):
             result.add(source, fit(rows(gradient, 2), source, oldest))
         for each, delta in zip(nodes, deltas, strict=True):
             if each.needs[0]:
-                result.add(each.inputs[0], fit(rows(pack.of_x.T @ delta, 2), each.inputs[0], each))
+                result.add(each.inputs[0], fit(rows(product(pack.to_x, delta), 2), each.inputs[0], each))
         of_parameters = node.needs[3:]
         if True in of_parameters:
             inputs = [each[0] for each in saved]
             stride = min(STACK_USES, 1 + result.stack_bytes // (1 + inputs[0].nbytes + deltas[0].nbytes))
             for begin in range(0, len(nodes), stride):
                 several = slice(begin, begin + stride)
-                use = stand_in(node, (side_by_side(inputs[several]),), side_by_side(deltas[several]))
+                use = stand_in(node, (inputs[several],), deltas[several])
                 result.receive(use, None, of_parameters)
         return True
-
-
-def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The columns of all arrays in one array."""
-    height, batch = arrays[0].shape
-    return np.concatenate(arrays, axis=1, out=empty((height, len(arrays) * batch), arrays[0].dtype))
 
 
 def strand(

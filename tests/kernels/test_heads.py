@@ -32,7 +32,7 @@ def test_multiply(rows: int, depth: int, columns: int) -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(depth, width)).astype(np.float32) for width in (rows, columns))
     out = np.full((rows, columns), np.nan, np.float32)
-    products.multiply(a, b, out)
+    products.multiply_turned(a, b, out)
     np.testing.assert_allclose(out, a.T.astype(np.float64) @ b, rtol=1e-5, atol=1e-4)
 
 
@@ -71,7 +71,7 @@ def test_both_passes(count: int, queries: int, keys: int, features: int, width: 
         return [y, weights * scales, *gradients, *([] if dmask is None else [dmask])]
 
     got = run(
-        *(lambda *arguments, name=name: compiled.run(name, *arguments) for name in ("attend", "attend_gradients"))
+        *(lambda *arguments, name=name: compiled.TWINS[name](*arguments) for name in ("attend", "attend_gradients"))
     )
     with plain_kernels():
         right = run(attention.attend, attention.attend_gradients)
@@ -83,7 +83,7 @@ def test_other_sizes_are_left_to_numpy() -> None:
     def run(queries: int, keys: int, features: int) -> Any:
         shapes = ((2, queries, 32), (2, queries, keys), (2, queries, 1), (2, queries, features), (2, keys, features))
         arrays = [np.zeros(shape, np.float32) for shape in (*shapes, (2, keys, 32))]
-        return compiled.run("attend", *arrays, 1.0, None, None, None)
+        return compiled.TWINS["attend"](*arrays, 1.0, None, None, None)
 
     assert run(12, 32, 32) is None
     assert run(11, 32, 32) is NotImplemented
