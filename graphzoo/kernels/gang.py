@@ -21,8 +21,8 @@ from numba.extending import intrinsic
 from .loops import compiled
 from .workers import BOARD, dismiss, enlist, watch_with
 
-MULTIPLICATIONS = 1 << 19
-"""What makes a job worth a thread: about three microseconds."""
+MULTIPLICATIONS = 3 << 19
+"""What makes a job worth a thread: about ten microseconds. What another core has written takes its time to arrive."""
 
 WORTHWHILE = 2 * MULTIPLICATIONS
 

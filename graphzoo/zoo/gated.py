@@ -349,17 +349,15 @@ class GRUCell(Cell):
         def products(of_delta: slice, of_inputs: slice) -> np.ndarray:
             return summed_products([delta[of_delta] for delta in deltas], [array[of_inputs] for array in inputs])
 
-        # The rows of [h; 1; x; r ⊙ h].
-        h_one_x, one_x, h_one = slice(hidden + 1 + features), slice(hidden, hidden + 1 + features), slice(hidden + 1)
         if self.reset_after:
             # δ has rows c, r, z, c_of_h: those of weight_hh come last, those of weight_ih first but for c.
-            gates = products(slice(hidden, 3 * hidden), h_one_x)
-            of_x, of_h = products(slice(hidden), one_x), products(slice(3 * hidden, None), h_one)
-            weight_ih = np.concatenate([gates[:, hidden + 1 :], of_x[:, 1:]])
-            weight_hh = np.concatenate([gates[:, :hidden], of_h[:, :hidden]])
-            bias_ih, bias_hh = (np.concatenate([gates[:, hidden], of[:, k]]) for of, k in ((of_x, 0), (of_h, hidden)))
+            of_x = products(slice(3 * hidden), slice(hidden, None))
+            of_h = products(slice(hidden, None), slice(hidden + 1))
+            weight_ih, bias_ih = np.roll(of_x[:, 1:], -hidden, axis=0), np.roll(of_x[:, 0], -hidden)
+            weight_hh, bias_hh = of_h[:, :hidden].copy(), of_h[:, hidden].copy()
         else:
-            gates = products(slice(2 * hidden), h_one_x)
+            # The inputs are [h; 1; x; r ⊙ h].
+            gates = products(slice(2 * hidden), slice(hidden + 1 + features))
             of_rest = products(slice(2 * hidden, None), slice(hidden, None))
             weight_ih = np.concatenate([gates[:, hidden + 1 :], of_rest[:, 1 : features + 1]])
             weight_hh = np.concatenate([gates[:, :hidden], of_rest[:, features + 1 :]])
