@@ -24,6 +24,8 @@ TWINS: dict[str, Callable[..., Any]] = {
         products.multiply,
         products.multiply_onto,
         products.sum_of_products,
+        products.multiply_each,
+        products.sum_of_each,
         steps.lstm_step,
         steps.lstm_steps,
         steps.lstm_delta,

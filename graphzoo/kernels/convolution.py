@@ -18,6 +18,7 @@ from .grid import Geometry, Grid, Tap, flat_grids, grid_of, whole
 from .pool import empty
 from .select import accelerated, products_for
 from .spectra import correlate_widely, is_wide, kernel_gradient_widely, widely_turned
+from .stacks import multiply_each, sum_of_each
 from .workers import share, shared_sum
 
 # The three passes ----------------------------------------------------------------------------------------------------
@@ -38,7 +39,9 @@ def correlate(
     weight = _grouped(weight, groups, dtype)
     y = empty((len(x), groups * weight.shape[1], *geometry.out), dtype)
     if _is_pointwise(geometry):
-        return _everywhere(weight[..., 0], x, y, groups, bias)
+        matrices = np.ascontiguousarray(weight[..., 0])
+        multiply_each(_in_groups(x, groups), matrices, _in_groups(y, groups), bias)
+        return y
     grid = grid_of(geometry)
     products = products_for(x.size // max(len(x), 1) * len(grid.taps), dtype)
     multiply = products.multiplier(weight, grid.taps, grid.margin)
@@ -65,7 +68,9 @@ def correlate_adjoint(
     weight = _grouped(weight, groups, dtype).swapaxes(1, 2)
     dx = empty((len(dy), groups * weight.shape[1], *geometry.size), dtype)
     if _is_pointwise(geometry):
-        return _everywhere(weight[..., 0], dy, dx, groups, bias)
+        matrices = np.ascontiguousarray(weight[..., 0])
+        multiply_each(_in_groups(dy, groups), matrices, _in_groups(dx, groups), bias)
+        return dx
     grid = grid_of(geometry)
     finite = np.isfinite(weight).all()
     if not finite or len(grid.planes) < math.prod(geometry.stride):  # or no tap reaches some planes
@@ -101,38 +106,23 @@ def kernel_gradient(x: np.ndarray, dy: np.ndarray, geometry: Geometry, groups: i
     if is_wide(geometry, x, dy):
         return kernel_gradient_widely(x, dy, geometry, groups)
     dtype = np.result_type(x, dy)
-    channels, outputs = x.shape[1] // groups, dy.shape[1] // groups
-    pointwise, taps = _is_pointwise(geometry), math.prod(geometry.kernel)
+    channels, outputs, taps = x.shape[1] // groups, dy.shape[1] // groups, math.prod(geometry.kernel)
+    if _is_pointwise(geometry):
+        rows, columns = (_in_groups(each, groups).astype(dtype, copy=False) for each in (dy, x))
+        return sum_of_each(rows, columns).reshape(groups * outputs, channels, *geometry.kernel)
+
     products = products_for(x.size // max(len(x), 1) * taps, dtype)
 
     def work(part: slice) -> np.ndarray:
-        if not pointwise:
-            return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
-        total = np.zeros((groups, 1, channels, outputs), dtype)
-        for rows, columns in zip(_in_groups(x[part], groups), _in_groups(dy[part], groups), strict=True):
-            total[:, 0] += np.matmul(rows, columns.swapaxes(1, 2))
-        return total
+        return products.kernel_products(x[part], dy[part], geometry, groups, dtype)
 
     total = shared_sum(work, len(x), x.size * taps)
-    if not pointwise and not np.isfinite(total).all():
+    if not np.isfinite(total).all():
         # Zeros in the gaps may have met something infinite, and become NaN.
         for k, in_x, in_y in _overlaps(geometry):
             rows, columns = _in_groups(x[in_x], groups), _in_groups(dy[in_y], groups)
             total[:, k] = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0)
     return total.transpose(0, 3, 2, 1).reshape(groups * outputs, channels, *geometry.kernel)
-
-
-def _everywhere(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, groups: int, bias: np.ndarray | None) -> np.ndarray:
-    """y = b + matrix · x at each position, for a matrix (groups, rows, channels); returns y."""
-
-    def work(part: slice) -> None:
-        target = y[part]
-        np.matmul(matrix, _in_groups(x[part], groups), out=_in_groups(target, groups))
-        if bias is not None:
-            target += along_channels(bias, target)
-
-    share(work, len(x), x.size)
-    return y
 
 
 def channel_sums(dy: np.ndarray) -> np.ndarray:

@@ -227,18 +227,18 @@ def watch(number, old, patience, board, naps):
 watch_with(watch, NAPS if POSIX else 0)
 
 
-def together(function: Callable[..., Any], work: int, *arguments: Any) -> None:
-    """A compiled function of a board, a number of pieces and these arguments, with all threads if there is enough work.
+def together(function: Callable[..., Any], work: int, *arguments: Any) -> Any:
+    """What a compiled function of a board, a number of pieces and these arguments returns, which performs jobs with all
+    threads if there is enough work.
 
     Args:
         work: how many multiplications it is worth.
     """
     if work < WORTHWHILE:
-        function(np.empty(BOARD, np.int64), 1, *arguments)
-        return
+        return function(np.empty(BOARD, np.int64), 1, *arguments)
     board, pieces = enlist(work // MULTIPLICATIONS)
     try:
-        function(board, pieces, *arguments)
+        return function(board, pieces, *arguments)
     finally:
         if pieces > 1:
             dismiss()

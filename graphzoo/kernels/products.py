@@ -203,3 +203,95 @@ def sum_of_products(out: np.ndarray, lefts: Sequence[np.ndarray], rights: Sequen
             *some_lefts, *missing, *some_rights, *missing, out, laid_out, side_by_side, out[:begin]
         )  # fmt: skip
     return None
+
+
+# Stacks of products --------------------------------------------------------------------------------------------------
+
+PART = 256
+"""Columns of a product, or positions of a sum, that are worked on at a time."""
+
+
+@Job
+def stack_job(board, which, pieces):
+    """out = bias + matrices · x, of a stack below each other; some columns of some of the stack."""
+    x, matrices, out = matrix_on(board, 0), matrix_on(board, 1), matrix_on(board, 2)
+    bias, (total, depth), columns = flat(matrix_on(board, 3)), matrices.shape, x.shape[1]
+    source, left, target, stack = flat(x), flat(matrices), flat(out), len(x) // depth
+    rows = len(out) // stack
+    parts = (columns + PART - 1) // PART
+    for number in range(parts * stack * which // pieces, parts * stack * (which + 1) // pieces):
+        n, begin = number // parts, number % parts * PART
+        matrix = n * rows % total
+        for j in range(begin, min(begin + PART, columns), WIDTH):
+            many = min(WIDTH, columns - j)
+            for i in range(0, rows, HEIGHT):
+                high, place = min(HEIGHT, rows - i), (n * rows + i) * columns + j
+                TILE(target, place, columns, left, (matrix + i) * depth, depth, source, n * depth * columns + j,
+                     columns, depth, 0, high, many // LANES)  # fmt: skip
+                if bias.size:
+                    for k in range(high):
+                        level = bias[matrix + i + k]
+                        for q in range(many):
+                            target[place + k * columns + q] += level
+
+
+def multiply_each(x: np.ndarray, matrices: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None) -> Any:
+    levels = np.empty((0, 0), np.float32) if bias is None else bias.reshape(1, -1)
+    if x.shape[-1] % LANES or not all_fit(x, matrices, out) or levels.dtype is not SINGLE_PRECISION:
+        return NotImplemented
+    work = x.size * matrices.shape[-2]
+    together(perform, work, stack_job.address, *(each.reshape(-1, each.shape[-1]) for each in (x, matrices, out)),
+             np.ascontiguousarray(levels))  # fmt: skip
+    return None
+
+
+@Job
+def stacked_sum_job(board, which, pieces):
+    """total += left · rightᵀ, of a stack below each other; for some of the stack, to the piece's own total."""
+    left, right, totals = matrix_on(board, 0), matrix_on(board, 1), matrix_on(board, 2)
+    turned, lines = flat(matrix_on(board, 3)[which]), flat(matrix_on(board, 4)[which])
+    columns, depth = totals.shape[1], left.shape[1]
+    stack, height = len(right) // columns, len(totals) // pieces
+    rows, factors, source, target = len(left) // stack, flat(left), flat(right), flat(totals)
+    many = height // rows
+    for k in range(which * height * columns, (which + 1) * height * columns):
+        target[k] = 0
+    images = stack // many
+    for n in range(images * which // pieces * many, images * (which + 1) // pieces * many):
+        place = (which * height + n % many * rows) * columns
+        for k in range(0, depth, PART):
+            some = min(PART, depth - k)
+            for j in range(0, columns, LANES):
+                for q in range(0, some, LANES):
+                    TURN(turned, q * columns + j, columns, source, (n * columns + j) * depth + k + q, depth)
+            for i in range(rows):
+                for q in range(some):
+                    lines[i * (PART + LANES) + q] = factors[(n * rows + i) * depth + k + q]
+            for j in range(0, columns, WIDTH):
+                vectors = min(WIDTH, columns - j) // LANES
+                for i in range(0, rows, HEIGHT):
+                    TILE(target, place + i * columns + j, columns, lines, i * (PART + LANES), PART + LANES, turned, j,
+                         columns, some, 1, min(HEIGHT, rows - i), vectors)  # fmt: skip
+
+
+@compiled
+def _sum_each(board, pieces, job, left, right, rows, columns, height):
+    totals = np.empty((pieces * height, columns), np.float32)
+    turned, lines = (
+        np.empty((pieces, PART * columns), np.float32),
+        np.empty((pieces, rows * (PART + LANES)), np.float32),
+    )
+    perform(board, pieces, job, left, right, totals, turned, lines)
+    for k in range(1, pieces):
+        for i in range(height):
+            for j in range(columns):
+                totals[i, j] += totals[k * height + i, j]
+    return totals[:height]
+
+
+def sum_of_each(left: np.ndarray, right: np.ndarray) -> Any:
+    (_, groups, rows, depth), columns = left.shape, right.shape[2]
+    if depth % LANES or columns % LANES or not all_fit(left, right):
+        return NotImplemented
+    arrays = left.reshape(-1, depth), right.reshape(-1, depth), rows, columns, groups * rows
+    return together(_sum_each, left.size * columns, stacked_sum_job.address, *arrays).reshape(groups, rows, columns)

@@ -23,6 +23,7 @@ from graphzoo.kernels import (
     pooling,
     select,
     softmax,
+    stacks,
 )
 from graphzoo.kernels.grid import Geometry
 from graphzoo.kernels.pooling import Axis, UnevenAxis
@@ -211,6 +212,28 @@ def test_sums_of_products(height: int, width: int, batches: list[int]) -> None:
         np.testing.assert_allclose(packed.summed_products(lefts, rights), right, rtol=1e-4, atol=1e-3)
     lefts[0], rights[0] = normal(height, 17), normal(width, 17)
     assert run_twin("sum_of_products", out, lefts, rights) is NotImplemented
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize(("stack", "depth", "rows", "columns"), [(1, 3, 5, 16), (7, 33, 30, 48), (40, 64, 70, 272)])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_stacks(groups: int, stack: int, depth: int, rows: int, columns: int, with_bias: bool) -> None:
+    x, matrices = normal(stack, groups, depth, columns), normal(groups, rows, depth)
+    bias, out = normal(groups * rows) if with_bias else None, normal(stack, groups, rows, columns)
+    right = np.matmul(matrices.astype(float), x) + (bias.reshape(groups, rows, 1) if bias is not None else 0)
+    assert run_twin("multiply_each", x, matrices, out, bias) is None
+    np.testing.assert_allclose(out, right, rtol=1e-4, atol=1e-4)
+    with plain_kernels():
+        stacks.multiply_each(x, matrices, out, bias)
+    np.testing.assert_allclose(out, right, rtol=1e-4, atol=1e-4)
+    other = normal(stack, groups, 17, columns)
+    assert run_twin("multiply_each", normal(2, 1, 3, 17), normal(1, 4, 3), normal(2, 1, 4, 17)) is NotImplemented
+    assert run_twin("sum_of_each", x, other) is NotImplemented  # no whole vectors
+    other = normal(stack, groups, 48, columns)
+    right = np.matmul(x.astype(float), other.swapaxes(-1, -2)).sum(axis=0)
+    np.testing.assert_allclose(run_twin("sum_of_each", x, other), right, rtol=1e-4, atol=1e-3)
+    with plain_kernels():
+        np.testing.assert_allclose(stacks.sum_of_each(x, other), right, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (33, 50), (200, 17)])
@@ -472,7 +495,7 @@ def test_other_convolutions_are_left_to_the_plain_kernels() -> None:
 def test_a_twin_takes_what_its_plain_kernel_takes(name: str) -> None:
     [plain] = {
         getattr(module, name)
-        for module in (attention, convolution, gru, lstm, normalization, packed, pointwise, pooling, softmax)
+        for module in (attention, convolution, gru, lstm, normalization, packed, pointwise, pooling, softmax, stacks)
         if hasattr(getattr(module, name, None), "__wrapped__")
     }
     assert list(inspect.signature(compiled.TWINS[name]).parameters) == list(inspect.signature(plain).parameters)
