@@ -42,7 +42,7 @@ one from sleep costs its caller more than to be served a little later, as it wan
 PATIENCE = 10_000
 """Looks at the number of pieces done before their caller lets others have the processor."""
 
-POSIX = sys.platform != "win32"  # elsewhere there are no such functions
+POSIX = sys.platform != "win32"  # elsewhere there are no such functions; what it guards is not even compiled there
 _yield = types.ExternalFunction("sched_yield", types.int32())
 _doze = types.ExternalFunction("usleep", types.int32(types.uint32))
 
@@ -214,8 +214,9 @@ def watch(number, old, patience, board, naps):
             if POSIX:
                 _yield()
         elif dozed < naps:
-            _doze(np.uint32(NAP))
             dozed += 1
+            if POSIX:
+                _doze(np.uint32(NAP))
         else:
             break
     _add(board, AWAKE, -1)
