@@ -189,7 +189,7 @@ def _sum(board, pieces, lay_out, add_up, *matrices):
 
 
 def sum_of_products(out: np.ndarray, lefts: Sequence[np.ndarray], rights: Sequence[np.ndarray]) -> Any:
-    if not all_fit(*lefts, *rights) or any(left.shape[1] % LANES for left in lefts):
+    if not all_fit(*lefts, *rights) or any(left.shape[1] % LANES or not left.size for left in lefts):
         return NotImplemented
     nothing = np.empty((0, 0), np.float32)
     for begin in range(0, len(lefts), TOGETHER):

@@ -210,6 +210,9 @@ def test_sums_of_products(height: int, width: int, batches: list[int]) -> None:
     np.testing.assert_allclose(out[:, :width], right, rtol=1e-4, atol=1e-3)
     with plain_kernels():
         np.testing.assert_allclose(packed.summed_products(lefts, rights), right, rtol=1e-4, atol=1e-3)
+    empty = [normal(height, 0)] * 2, [normal(width, 0)] * 2
+    assert run_twin("sum_of_products", out, *empty) is NotImplemented
+    assert not packed.summed_products(*empty).any()  # a batch of nothing
     lefts[0], rights[0] = normal(height, 17), normal(width, 17)
     assert run_twin("sum_of_products", out, lefts, rights) is NotImplemented
 
